@@ -1,0 +1,1 @@
+"""The long-running service: one runner, a schedule, signals."""

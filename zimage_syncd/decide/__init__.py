@@ -1,0 +1,1 @@
+"""Pure functions: facts in, decisions out."""

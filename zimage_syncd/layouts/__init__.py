@@ -1,0 +1,1 @@
+"""What the files of a library's cache mean; nothing here writes."""

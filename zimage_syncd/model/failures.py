@@ -1,0 +1,267 @@
+"""Exceptions named for the fact, each with its entry in the catalogue of problems.
+
+A failure stops the operation that raised it. What is found and does not stop the rest is a
+`zimage_syncd.model.report.Finding`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from zimage_syncd.model import problems
+from zimage_syncd.model.problems import Problem
+
+
+class Failure(Exception):
+    """Something that a person can be told, with what happened, to which object, and what to do.
+
+    Attributes:
+        problem: the catalogue's entry, with the remedy and the exit code.
+        subject: the file, key, URL or setting that it happened to.
+        detail: what was expected and what was found.
+    """
+
+    problem: ClassVar[Problem] = problems.INTERNAL
+
+    def __init__(self, subject: str, detail: str = "") -> None:
+        self.subject = str(subject)
+        self.detail = detail
+        super().__init__(self.subject, detail)
+
+    def __str__(self) -> str:
+        text = f"{self.problem.title}: {self.subject}"
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+class UsageInvalid(Failure):
+    """The command line is not understood."""
+
+    problem = problems.USAGE
+
+
+class ConfigMissing(Failure):
+    """No configuration."""
+
+    problem = problems.CONFIG_MISSING
+
+
+class ConfigInvalid(Failure):
+    """The configuration is not valid."""
+
+    problem = problems.CONFIG_INVALID
+
+
+class ConfigContradictory(Failure):
+    """The configuration contradicts itself."""
+
+    problem = problems.CONFIG_CONTRADICTORY
+
+
+class ConfigUntrusted(Failure):
+    """The configuration may be written by others."""
+
+    problem = problems.CONFIG_UNTRUSTED
+
+
+class StoreUrlInvalid(Failure):
+    """A store's address cannot be used."""
+
+    problem = problems.STORE_URL_INVALID
+
+
+class DataDiskMissing(Failure):
+    """The data disk is missing."""
+
+    problem = problems.DATA_DISK_MISSING
+
+
+class DataDiskForeign(Failure):
+    """The data disk belongs to another cache."""
+
+    problem = problems.DATA_DISK_FOREIGN
+
+
+class DataDiskReadOnly(Failure):
+    """The disk is read-only."""
+
+    problem = problems.DATA_DISK_READ_ONLY
+
+
+class NoSpace(Failure):
+    """Not enough space."""
+
+    problem = problems.NO_SPACE
+
+
+class CacheBusy(Failure):
+    """Another process works on this cache."""
+
+    problem = problems.CACHE_BUSY
+
+
+class PathUnreadable(Failure):
+    """A path cannot be read."""
+
+    problem = problems.PATH_UNREADABLE
+
+
+class PathUnwritable(Failure):
+    """A path cannot be written."""
+
+    problem = problems.PATH_UNWRITABLE
+
+
+class LinkOccupied(Failure):
+    """Something else lies where the cache link belongs."""
+
+    problem = problems.LINK_OCCUPIED
+
+
+class UnsafePath(Failure):
+    """A path could leave its root."""
+
+    problem = problems.UNSAFE_PATH
+
+
+class DiskError(Failure):
+    """The disk reported an error."""
+
+    problem = problems.DISK_ERROR
+
+
+class LinkModeUnsupported(Failure):
+    """This way of linking is not possible here."""
+
+    problem = problems.LINK_MODE_UNSUPPORTED
+
+
+class DeviceFull(Failure):
+    """The disk is full."""
+
+    problem = problems.DEVICE_FULL
+
+
+class CacheMissing(Failure):
+    """The cache directory is not there."""
+
+    problem = problems.CACHE_MISSING
+
+
+class SnapshotIncomplete(Failure):
+    """A snapshot is not complete."""
+
+    problem = problems.SNAPSHOT_INCOMPLETE
+
+
+class SnapshotMissing(Failure):
+    """A repository is not in the cache."""
+
+    problem = problems.SNAPSHOT_MISSING
+
+
+class FileDamaged(Failure):
+    """A file's content is damaged."""
+
+    problem = problems.FILE_DAMAGED
+
+
+class FileMissing(Failure):
+    """A file is missing."""
+
+    problem = problems.FILE_MISSING
+
+
+class FileChanging(Failure):
+    """A file changed while it was read."""
+
+    problem = problems.FILE_CHANGING
+
+
+class CacheEmpty(Failure):
+    """The cache holds no snapshot."""
+
+    problem = problems.CACHE_EMPTY
+
+
+class ManifestInvalid(Failure):
+    """A manifest is not valid."""
+
+    problem = problems.MANIFEST_INVALID
+
+
+class ManifestCorrupt(Failure):
+    """A manifest's content is not what its name says."""
+
+    problem = problems.MANIFEST_CORRUPT
+
+
+class FormatUnknown(Failure):
+    """The archive has a format that this version does not know."""
+
+    problem = problems.FORMAT_UNKNOWN
+
+
+class BlobMissing(Failure):
+    """A blob is missing in the store."""
+
+    problem = problems.BLOB_MISSING
+
+
+class ChunkCorrupt(Failure):
+    """A store served bytes that do not match their digest."""
+
+    problem = problems.CHUNK_CORRUPT
+
+
+class NotInStore(Failure):
+    """No store has this snapshot."""
+
+    problem = problems.NOT_IN_STORE
+
+
+class NotAnArchive(Failure):
+    """No archive is there."""
+
+    problem = problems.NOT_AN_ARCHIVE
+
+
+class StoreMissing(Failure):
+    """The store does not exist."""
+
+    problem = problems.STORE_MISSING
+
+
+class StoreDenied(Failure):
+    """The store denies access."""
+
+    problem = problems.STORE_DENIED
+
+
+class StoreUnreachable(Failure):
+    """The store cannot be reached."""
+
+    problem = problems.STORE_UNREACHABLE
+
+
+class ObjectMissing(Failure):
+    """An object is not in the store."""
+
+    problem = problems.OBJECT_MISSING
+
+
+class StoreBroken(Failure):
+    """The store gave an answer that cannot be used."""
+
+    problem = problems.STORE_BROKEN
+
+
+class ProbeExtraMissing(Failure):
+    """The probe extra is not installed."""
+
+    problem = problems.PROBE_EXTRA_MISSING
+
+
+class Stopped(Failure):
+    """Stopped on request."""
+
+    problem = problems.STOPPED

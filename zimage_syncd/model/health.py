@@ -1,0 +1,88 @@
+"""What a health check asks for and answers: the document that crosses the probe's process border."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class HealthLevel(enum.StrEnum):
+    """How much a health check does; each level tells more and costs more."""
+
+    AUTO = "auto"
+    FILES = "files"
+    """Headers, indexes, configurations: without torch."""
+    LOAD = "load"
+    """Every tensor is read into the real classes."""
+    GENERATE = "generate"
+    """A short generation."""
+
+
+class HealthOutcome(enum.StrEnum):
+    """The result of a health check."""
+
+    OK = "ok"
+    WRONG_PICTURE = "wrong_picture"
+    NO_GPU = "no_gpu"
+    GPU_BUSY = "gpu_busy"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    LOAD_FAILED = "load_failed"
+    FILES_DAMAGED = "files_damaged"
+    MISSING_EXTRA = "missing_extra"
+    NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRequest:
+    """What the probe is asked to do; passed to it as JSON on standard input."""
+
+    directory: str
+    """Absolute path of the snapshot's directory."""
+    layout: str
+    """`LayoutName` of the snapshot: ModelScope snapshots load through modelscope's class."""
+    repo: str
+    """`ORG/NAME`, for the record."""
+    revision: str
+    """Commit or revision, for the record."""
+    level: HealthLevel = HealthLevel.AUTO
+    """How much to do; auto: generate with a GPU (or on the CPU where the model is small), else load, else files."""
+    device: str = "auto"
+    """auto, cuda or cpu."""
+    size_px: int = 512
+    """Width and height of the picture in pixels, a multiple of 16."""
+    steps: int = 4
+    """Denoising steps."""
+    seed: int = 42
+    """Of the noise."""
+    prompt: str = "a lighthouse on a cliff at dawn, oil painting"
+    """What to draw."""
+    picture: str = ""
+    """Absolute path of the PNG to write; empty: none is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResult:
+    """What the probe answers; one JSON document on standard output."""
+
+    outcome: HealthOutcome
+    """What came out."""
+    level: HealthLevel
+    """What was really done; never auto."""
+    detail: str = ""
+    """Why, for people."""
+    device: str = ""
+    """cuda:0 and the card's name, or cpu."""
+    dtype: str = ""
+    """Of the weights in memory, such as bfloat16."""
+    timings_s: tuple[tuple[str, float], ...] = ()
+    """Named stages in order: import, load, generate, ..., each in seconds."""
+    peak_memory_bytes: int = 0
+    """Of the device (CUDA: max_memory_allocated; CPU: peak RSS)."""
+    checked_files: int = 0
+    """Files whose headers or content were looked at."""
+    picture: str = ""
+    """Absolute path of the PNG; empty where there is none."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Libraries and their versions."""

@@ -1,0 +1,287 @@
+"""Manifests: what a snapshot consists of, as canonical JSON (format 1, docs/format.md).
+
+Owns the format and its bounds. A manifest from a store is untrusted input: whatever could write outside the
+snapshot's own files, or exhaust memory, is refused here, before anything acts on it.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from zimage_syncd.model.failures import Failure, ManifestCorrupt, ManifestInvalid
+from zimage_syncd.model.path import RelPath, resolve_link
+from zimage_syncd.model.private import private_part
+from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
+
+FORMAT = 1
+"""The format's version; a reader refuses any other."""
+
+CHUNK_BYTES = 16 * 2**20
+"""Unit of transfer, verification and repair (16 MiB: measured as the knee of throughput against memory)."""
+
+MAX_ENTRIES = 1_000_000
+MAX_FILE_BYTES = 2**44
+"""16 TiB, the largest file that ext4 holds with 4 KiB blocks."""
+MAX_MANIFEST_BYTES = 512 * 2**20
+MAX_POINTER_BYTES = 64 * 2**20
+"""`trees/<commit>.json` of a dataset with 100,000 files is about 20 MB."""
+
+_HEX_64 = re.compile(r"[0-9a-f]{64}")
+
+
+class Proof(enum.StrEnum):
+    """Whether content was compared with a digest from elsewhere when it was recorded."""
+
+    PROVED = "proved"
+    UNPROVED = "unproved"
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A regular file."""
+
+    path: RelPath
+    """From the cache directory."""
+    size_bytes: int
+    """0 to 2^44."""
+    mode: int
+    """Permission bits, 0 to 0o777."""
+    sha256: str
+    """Of the whole content, lower-case hexadecimal: the file's identity and its blob's name."""
+    chunks: tuple[str, ...]
+    """BLAKE3-256 of each 16 MiB chunk in order, lower-case hexadecimal; empty for an empty file."""
+
+    def __post_init__(self) -> None:
+        """Validates sizes, digests and counts."""
+        if not 0 <= self.size_bytes <= MAX_FILE_BYTES:
+            raise ManifestInvalid(self.path, f"size {self.size_bytes} is out of bounds")
+        if not 0 <= self.mode <= 0o777:
+            raise ManifestInvalid(self.path, f"mode {self.mode:o} is out of bounds")
+        if len(self.chunks) != chunk_count(self.size_bytes):
+            expected = chunk_count(self.size_bytes)
+            raise ManifestInvalid(self.path, f"{len(self.chunks)} chunks, expected {expected} for its size")
+        if not all(_HEX_64.fullmatch(digest) for digest in (self.sha256, *self.chunks)):
+            raise ManifestInvalid(self.path, "a digest is not 64 lower-case hexadecimal digits")
+
+    def chunk_length(self, index: int) -> int:
+        """Bytes of chunk `index`: 16 MiB, less for the last one."""
+        return min(CHUNK_BYTES, self.size_bytes - index * CHUNK_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEntry:
+    """A relative symlink that stays inside the cache."""
+
+    path: RelPath
+    """From the cache directory."""
+    target: str
+    """The link's text; `..` only at its beginning."""
+
+    def __post_init__(self) -> None:
+        """Refuses targets that leave the cache or touch what is private."""
+        hidden = private_part(resolve_link(self.path, self.target))
+        if hidden is not None:
+            raise ManifestInvalid(self.path, f"the link leads to {hidden!r}, which no snapshot contains")
+
+
+@dataclass(frozen=True, slots=True)
+class PointerEntry:
+    """A small text file by which a library finds the snapshot; it may move later without being damage."""
+
+    path: RelPath
+    """From the cache directory."""
+    text: str
+    """The whole content."""
+
+    def __post_init__(self) -> None:
+        """Bounds the text."""
+        try:
+            size = len(self.text.encode())
+        except UnicodeEncodeError as error:
+            raise ManifestInvalid(self.path, "a pointer's text is not Unicode") from error
+        if size > MAX_POINTER_BYTES:
+            raise ManifestInvalid(self.path, f"a pointer of {size} bytes")
+
+
+Entry = FileEntry | LinkEntry | PointerEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A snapshot's whole content; equal content and key give equal bytes and an equal id."""
+
+    key: SnapshotKey
+    """Which snapshot."""
+    proof: Proof
+    """Whether its content was proved when it was recorded."""
+    entries: tuple[Entry, ...]
+    """Sorted by path, without duplicates, none below another one that is no directory."""
+
+    def __post_init__(self) -> None:
+        """Validates what entries may not do to each other."""
+        if not 0 < len(self.entries) <= MAX_ENTRIES:
+            raise ManifestInvalid(str(self.key), f"{len(self.entries)} entries; 1 to {MAX_ENTRIES} are allowed")
+        paths = [entry.path for entry in self.entries]
+        if any(first >= second for first, second in itertools.pairwise(paths)):
+            raise ManifestInvalid(str(self.key), "entries are not sorted by path, or one is there twice")
+        taken = set(paths)
+        for path in paths:
+            hidden = private_part(path)
+            if hidden is not None:
+                raise ManifestInvalid(path, f"{hidden!r} is never part of a snapshot")
+            if any(parent in taken for parent in path.parents):
+                raise ManifestInvalid(path, "it lies below an entry that is no directory")
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """The payload."""
+        return tuple(entry for entry in self.entries if isinstance(entry, FileEntry))
+
+    @property
+    def links(self) -> tuple[LinkEntry, ...]:
+        """The symlinks."""
+        return tuple(entry for entry in self.entries if isinstance(entry, LinkEntry))
+
+    @property
+    def pointers(self) -> tuple[PointerEntry, ...]:
+        """The pointers."""
+        return tuple(entry for entry in self.entries if isinstance(entry, PointerEntry))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of payload."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def id(self) -> str:
+        """The snapshot's id: sha256 of the canonical JSON, lower-case hexadecimal."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: ASCII, sorted keys, no spaces, one newline at the end."""
+        document = {
+            "format": FORMAT,
+            "layout": str(self.key.layout),
+            "type": str(self.key.repo.type),
+            "repo_id": self.key.repo.name,
+            "revision": self.key.revision,
+            "proof": str(self.proof),
+            "chunk_bytes": CHUNK_BYTES,
+            "entries": [_entry_document(entry) for entry in self.entries],
+        }
+        return json.dumps(document, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, expected_id: str | None = None) -> Manifest:
+        """Reads and validates a manifest.
+
+        Args:
+            data: what a store or the disk gave.
+            expected_id: the id under which it was kept; None where none is known.
+
+        Raises:
+            ManifestCorrupt: `data` does not hash to `expected_id`.
+            ManifestInvalid: it is not canonical, not of format 1, out of bounds, or could escape its root.
+        """
+        name = expected_id or "manifest"
+        if expected_id is not None:
+            found = hashlib.sha256(data).hexdigest()
+            if found != expected_id:
+                raise ManifestCorrupt(expected_id, f"its content hashes to {found}")
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise ManifestInvalid(name, f"{len(data)} bytes; at most {MAX_MANIFEST_BYTES} are read")
+        try:
+            manifest = _read(json.loads(data))
+        except Failure as failure:
+            if isinstance(failure, ManifestInvalid):
+                raise
+            raise ManifestInvalid(name, str(failure)) from failure
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ManifestInvalid(name, f"{type(error).__name__}: {error}"[:300]) from error
+        if manifest.to_bytes() != data:
+            raise ManifestInvalid(name, "it is not in canonical form")
+        return manifest
+
+
+def chunk_count(size_bytes: int) -> int:
+    """How many chunks a file of `size_bytes` has; 0 for an empty one."""
+    return -(-size_bytes // CHUNK_BYTES)
+
+
+def _entry_document(entry: Entry) -> dict[str, object]:
+    match entry:
+        case FileEntry():
+            return {
+                "kind": "file",
+                "path": str(entry.path),
+                "size_bytes": entry.size_bytes,
+                "mode": entry.mode,
+                "sha256": entry.sha256,
+                "chunks": list(entry.chunks),
+            }
+        case LinkEntry():
+            return {"kind": "link", "path": str(entry.path), "target": entry.target}
+        case PointerEntry():
+            return {"kind": "pointer", "path": str(entry.path), "text": entry.text}
+
+
+def _read(document: Any) -> Manifest:  # noqa: ANN401 - JSON from outside; every access below checks its type
+    _exactly(document, "format", "layout", "type", "repo_id", "revision", "proof", "chunk_bytes", "entries")
+    if document["format"] != FORMAT or document["chunk_bytes"] != CHUNK_BYTES:
+        raise ManifestInvalid("manifest", f"format {document['format']!r}, chunks of {document['chunk_bytes']!r} bytes")
+    entries = document["entries"]
+    if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
+        raise ManifestInvalid("manifest", "entries is not a list, or too long")
+    key = SnapshotKey(
+        LayoutName(document["layout"]),
+        RepoId(RepoType(document["type"]), _text(document["repo_id"])),
+        _text(document["revision"]),
+    )
+    return Manifest(key, Proof(document["proof"]), tuple(_read_entry(entry) for entry in entries))
+
+
+def _read_entry(document: Any) -> Entry:  # noqa: ANN401 - as above
+    kind = document["kind"]
+    path = RelPath(_text(document["path"]))
+    if kind == "file":
+        _exactly(document, "kind", "path", "size_bytes", "mode", "sha256", "chunks")
+        chunks = document["chunks"]
+        if not isinstance(chunks, list):
+            raise ManifestInvalid(path, "chunks is not a list")
+        return FileEntry(
+            path,
+            _integer(document["size_bytes"]),
+            _integer(document["mode"]),
+            _text(document["sha256"]),
+            tuple(_text(chunk) for chunk in chunks),
+        )
+    if kind == "link":
+        _exactly(document, "kind", "path", "target")
+        return LinkEntry(path, _text(document["target"]))
+    if kind == "pointer":
+        _exactly(document, "kind", "path", "text")
+        return PointerEntry(path, _text(document["text"]))
+    raise ManifestInvalid(path, f"an entry of the unknown kind {kind!r}")
+
+
+def _exactly(document: dict[str, object], *keys: str) -> None:
+    if not isinstance(document, dict) or set(document) != set(keys):
+        raise ManifestInvalid("manifest", f"expected exactly the keys {', '.join(keys)}")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ManifestInvalid("manifest", f"expected text, found {value!r}"[:200])
+    return value
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ManifestInvalid("manifest", f"expected an integer, found {value!r}"[:200])
+    return value

@@ -1,0 +1,60 @@
+"""Names that are never part of a snapshot: secrets, locks, temporary files, and this program's own state.
+
+One list for manifests (which are refused when they hold one) and for layouts (which pass over them).
+"""
+
+from __future__ import annotations
+
+import re
+
+STATE_DIRECTORY = ".zimage-syncd"
+"""Where this program keeps what must outlive a reset; beside the caches on the data disk."""
+
+PARTIAL_PREFIX = ".zimage-syncd-"
+"""Files that this program is still writing: `.zimage-syncd-<hash>.partial`."""
+
+_NAMES = frozenset({".locks", ".lock", "._____temp", STATE_DIRECTORY})
+"""`.locks` and `.lock` are the locks of huggingface_hub and modelscope_hub; `._____temp` is ModelScope's directory of
+unfinished downloads (modelscope_hub/constants.py: TEMPORARY_FOLDER_NAME)."""
+
+_AT_THE_TOP = frozenset({"token", "stored_tokens", "xet", "credentials"})
+"""huggingface_hub's secrets (constants.py: HF_TOKEN_PATH, HF_STORED_TOKENS_PATH), hf_xet's cache, and ModelScope's
+credentials. Deeper down a repository's own file may bear such a name."""
+
+_TEMPORARY_SUFFIXES = (".incomplete", ".tmp", ".parallel_tmp")
+
+_SHARED_LINK = re.compile(r"\..*\.shared")
+"""huggingface_hub's temporary links of shared blobs (utils/_shared_blobs.py)."""
+
+_REPOSITORY = re.compile(r"(?:models|datasets|spaces)--.+")
+
+
+def private_part(path: str) -> str | None:
+    """The first part of `path` that no snapshot may contain, or None.
+
+    A Hugging Face snapshot's own names (below `snapshots/<commit>/`) are the publisher's: a `poetry.lock` or a
+    `notes.tmp` there is payload, since the library's temporary files lie in `blobs/`.
+    """
+    parts = path.split("/")
+    published = _published_from(parts)
+    for depth, part in enumerate(parts):
+        if part in _AT_THE_TOP and (depth == 0 or (depth == 1 and parts[0] == "hub")):
+            return part
+        if part in _NAMES or part.startswith(PARTIAL_PREFIX):
+            return part
+        if depth < published and _is_temporary(part, in_blobs="blobs" in parts[:depth]):
+            return part
+    return None
+
+
+def _published_from(parts: list[str]) -> int:
+    """Depth from which on the names are the publisher's, or past the end where none are."""
+    for depth in range(min(2, len(parts) - 3)):
+        if _REPOSITORY.fullmatch(parts[depth]) and parts[depth + 1] == "snapshots":
+            return depth + 3
+    return len(parts)
+
+
+def _is_temporary(part: str, *, in_blobs: bool) -> bool:
+    lock_or_books = in_blobs and part.endswith((".lock", ".lock.soft", ".refs"))
+    return lock_or_books or part.endswith(_TEMPORARY_SUFFIXES) or _SHARED_LINK.fullmatch(part) is not None

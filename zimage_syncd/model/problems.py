@@ -1,0 +1,339 @@
+"""The catalogue of everything that can be wrong: stable code, title, severity, remedy, exit code.
+
+The command line, reports, logs and docs/problems.md all speak from it. A code is never reused for another
+meaning.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Severity(enum.StrEnum):
+    """How much a person has to care."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of thing that can be wrong."""
+
+    code: str
+    """Stable identifier, `ZS` and three digits."""
+    title: str
+    """What happened, in a few words, without the object."""
+    severity: Severity
+    """How much a person has to care."""
+    remedy: str
+    """What to do about it."""
+    exit_code: int = 1
+    """The process's exit code where this stops a command (design: 1 failed, 3 usage, 75 try again)."""
+
+
+CATALOGUE: dict[str, Problem] = {}
+"""All problems by code, in the order of their codes; filled once, while this module is imported."""
+
+
+def _add(code: str, title: str, severity: Severity, remedy: str, exit_code: int = 1) -> Problem:
+    problem = Problem(code, title, severity, remedy, exit_code)
+    CATALOGUE[code] = problem
+    return problem
+
+
+_E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+# Usage and configuration: exit code 3.
+USAGE = _add("ZS001", "the command line is not understood", _E, "See `zimage-syncd --help`.", 3)
+CONFIG_MISSING = _add(
+    "ZS002",
+    "no configuration",
+    _E,
+    "Name one with --config or $ZIMAGE_SYNCD_CONFIG, write ./zimage-syncd.toml (config/ has an example), or set "
+    "ZIMAGE_SYNCD__CACHE__DIR.",
+    3,
+)
+CONFIG_INVALID = _add(
+    "ZS003", "the configuration is not valid", _E, "Correct the key that is named; docs list all keys.", 3
+)
+CONFIG_CONTRADICTORY = _add(
+    "ZS004", "the configuration contradicts itself", _E, "Change one of the two settings that are named.", 3
+)
+CONFIG_UNTRUSTED = _add(
+    "ZS005",
+    "the configuration may be written by others",
+    _E,
+    "Make it belong to root or yourself and take the write permission from group and others: chmod go-w FILE.",
+    3,
+)
+STORE_URL_INVALID = _add(
+    "ZS006",
+    "a store's address cannot be used",
+    _E,
+    "Use a plain path (cache tree), file:///PATH, s3://BUCKET/PREFIX, or a URL that an installed fsspec "
+    "implementation serves.",
+    3,
+)
+
+# The disk.
+DATA_DISK_MISSING = _add(
+    "ZS101",
+    "the data disk is missing",
+    _E,
+    "Mount it, then try again. Nothing was written. If there is no separate data disk, leave cache.mount out.",
+)
+DATA_DISK_FOREIGN = _add(
+    "ZS102",
+    "the data disk belongs to another cache",
+    _E,
+    "Mount the right disk, or set cache.id to the id found there if that cache is to be used from now on.",
+)
+DATA_DISK_READ_ONLY = _add(
+    "ZS103",
+    "the disk is read-only",
+    _E,
+    "Look into the kernel's log for disk errors, then mount it read-write again.",
+)
+NO_SPACE = _add(
+    "ZS104", "not enough space", _E, "Free the bytes that are named, or enlarge the disk. What is there stays as it is."
+)
+CACHE_BUSY = _add(
+    "ZS105", "another process works on this cache", _E, "Wait for the process that is named, or end it.", 75
+)
+PATH_UNREADABLE = _add(
+    "ZS106", "a path cannot be read", _E, "Correct its owner or permissions, or run as the user who owns it."
+)
+PATH_UNWRITABLE = _add(
+    "ZS107",
+    "a path cannot be written",
+    _E,
+    "Correct its owner or permissions, or run as the user who owns it.",
+)
+LINK_OCCUPIED = _add(
+    "ZS108",
+    "something else lies where the cache link belongs",
+    _E,
+    "Move it away (it was not touched), then run `zimage-syncd restore`. `adopt` takes a real cache in.",
+)
+UNSAFE_PATH = _add(
+    "ZS109",
+    "a path could leave its root",
+    _E,
+    "Do not trust the manifest, store or cache that it came from; nothing was written.",
+)
+DISK_ERROR = _add(
+    "ZS110",
+    "the disk reported an error",
+    _E,
+    "Look into the kernel's log (dmesg); a disk with errors should be replaced.",
+)
+LINK_MODE_UNSUPPORTED = _add(
+    "ZS111",
+    "this way of linking is not possible here",
+    _E,
+    "Use --mode auto or --mode copy. Reflinks need btrfs, XFS or bcachefs with source and cache on one file system; "
+    "hard links need one file system; symlinks need a cache tree.",
+)
+LINK_LOST = _add("ZS112", "the cache link is missing", _W, "Run `zimage-syncd restore`; it makes the link again.")
+LINK_ELSEWHERE = _add(
+    "ZS113",
+    "the cache link points elsewhere",
+    _W,
+    "If the other target is not wanted, remove the link and run `zimage-syncd restore`.",
+)
+DEVICE_FULL = _add(
+    "ZS114",
+    "the disk is full",
+    _E,
+    "Free space, then run the command again: it goes on where it stopped.",
+)
+CACHE_MISSING = _add(
+    "ZS115",
+    "the cache directory is not there",
+    _E,
+    "Run `zimage-syncd restore`, or correct cache.dir.",
+)
+
+# What the cache holds.
+SNAPSHOT_INCOMPLETE = _add(
+    "ZS201",
+    "a snapshot is not complete",
+    _E,
+    "Finish the download with the library that began it, or run `zimage-syncd restore`.",
+)
+SNAPSHOT_MISSING = _add(
+    "ZS202",
+    "a repository is not in the cache",
+    _E,
+    "Run `zimage-syncd restore`, or download it; `zimage-syncd snapshots` lists what is there.",
+)
+FILE_DAMAGED = _add(
+    "ZS203",
+    "a file's content is damaged",
+    _E,
+    "Run `zimage-syncd verify --deep --repair`: it mends the chunks that are named.",
+)
+FILE_MISSING = _add("ZS204", "a file is missing", _E, "Run `zimage-syncd verify --repair` or `zimage-syncd restore`.")
+FILE_SIZE = _add("ZS205", "a file has the wrong size", _E, "Run `zimage-syncd verify --repair`.")
+FILE_UNEXPECTED = _add(
+    "ZS206", "a file is not in the snapshot's manifest", _N, "Nothing needs to be done; the next backup takes it in."
+)
+LINK_WRONG = _add("ZS207", "a symlink of the snapshot is wrong", _E, "Run `zimage-syncd verify --repair`.")
+MODE_WRONG = _add("ZS208", "a file's permissions differ", _W, "Run `zimage-syncd verify --repair`.")
+REVISION_CHANGED = _add(
+    "ZS209",
+    "a mutable revision has other content than the last good one",
+    _E,
+    "If the change is wanted (the repository was updated): `zimage-syncd backup --accept-changed`. If not: "
+    "`zimage-syncd verify --deep --repair`.",
+)
+FILE_CHANGING = _add(
+    "ZS210", "a file changed while it was read", _E, "Wait until the download has finished, then try again."
+)
+UNPROVED = _add(
+    "ZS211",
+    "nothing was there to compare the content with",
+    _N,
+    "A download by a current huggingface_hub leaves a list (trees/) that proves it; `fetch` does too.",
+)
+HEADER_DAMAGED = _add(
+    "ZS212", "a weight file's header does not fit the file", _E, "Run `zimage-syncd verify --deep --repair`."
+)
+UNREPAIRED = _add(
+    "ZS213",
+    "damage could not be mended",
+    _E,
+    "Make a store with a good copy reachable (`zimage-syncd snapshots`), then run verify --repair again.",
+)
+POINTER_MISSING = _add(
+    "ZS214", "a pointer of the snapshot is missing", _W, "Run `zimage-syncd verify --repair` or `restore`."
+)
+DISAGREES_WITH_SOURCE = _add(
+    "ZS215",
+    "a file differs from what its publisher lists",
+    _E,
+    "It was damaged in the cache. Delete it and download it again, or run `zimage-syncd verify --deep --repair`.",
+)
+NEVER_RECORDED = _add(
+    "ZS216",
+    "there is no manifest to compare with",
+    _N,
+    "Run `zimage-syncd backup`: it records the snapshot.",
+)
+CACHE_EMPTY = _add("ZS217", "the cache holds no snapshot", _E, "Download a model, or run `zimage-syncd restore`.")
+
+# Manifests and archives.
+MANIFEST_INVALID = _add(
+    "ZS301",
+    "a manifest is not valid",
+    _E,
+    "Do not trust where it came from; restore another snapshot with --snapshot ID.",
+)
+MANIFEST_CORRUPT = _add(
+    "ZS302",
+    "a manifest's content is not what its name says",
+    _E,
+    "The store damaged it. Run `zimage-syncd backup` from an intact cache.",
+)
+FORMAT_UNKNOWN = _add(
+    "ZS303",
+    "the archive has a format that this version does not know",
+    _E,
+    "Update zimage-syncd, or use another prefix.",
+)
+BLOB_MISSING = _add(
+    "ZS304",
+    "a blob is missing in the store",
+    _E,
+    "Run `zimage-syncd backup` from an intact cache; it uploads it again.",
+)
+CHUNK_CORRUPT = _add(
+    "ZS305",
+    "a store served bytes that do not match their digest",
+    _E,
+    "Run `zimage-syncd verify --store NAME --deep`; restore from another store with --from.",
+)
+NOT_IN_STORE = _add(
+    "ZS306",
+    "no store has this snapshot",
+    _E,
+    "`zimage-syncd snapshots` lists what the stores hold; check the name, --revision and --layout.",
+)
+NOT_AN_ARCHIVE = _add(
+    "ZS307",
+    "no archive is there",
+    _E,
+    "Check the address. The first `zimage-syncd backup` makes the archive.",
+)
+BLOB_WRONG_SIZE = _add(
+    "ZS308",
+    "a blob in the store has the wrong size",
+    _E,
+    "Run `zimage-syncd backup` from an intact cache; it uploads it again.",
+)
+
+# Stores.
+STORE_MISSING = _add(
+    "ZS401", "the store does not exist", _E, "Check the bucket or directory in the store's url, or create it."
+)
+STORE_DENIED = _add(
+    "ZS402",
+    "the store denies access",
+    _E,
+    "Check the credentials (boto3's chain, profile, credentials_file) and what they may do there.",
+)
+STORE_UNREACHABLE = _add(
+    "ZS403",
+    "the store cannot be reached",
+    _E,
+    "Check network, endpoint_url and name resolution; then try again.",
+)
+OBJECT_MISSING = _add("ZS404", "an object is not in the store", _E, "Run `zimage-syncd verify --store NAME`.")
+STORE_BROKEN = _add(
+    "ZS405",
+    "the store gave an answer that cannot be used",
+    _E,
+    "Try again; if it stays, check the server's log and the store's settings.",
+)
+
+# The health check.
+PROBE_EXTRA_MISSING = _add(
+    "ZS501",
+    "the probe extra is not installed",
+    _W,
+    "pip install 'zimage-syncd[probe]', or name the interpreter that has torch and diffusers in health.python.",
+)
+NO_GPU = _add("ZS502", "no GPU", _W, 'Check the driver (nvidia-smi), or set health.device = "cpu".')
+GPU_BUSY = _add("ZS503", "the GPU is busy", _N, "Try again later; health.when_busy says what to do then.", 75)
+PROBE_TIMEOUT = _add(
+    "ZS504", "the health check took too long", _E, "Raise health.timeout_s, or look at what the machine is doing."
+)
+PROBE_CRASHED = _add("ZS505", "the health check ended unexpectedly", _E, "Read the last lines of its output.")
+WRONG_PICTURE = _add(
+    "ZS506",
+    "the generated picture is wrong",
+    _E,
+    "Run `zimage-syncd verify --deep`; if that is clean, suspect driver, GPU or library versions.",
+)
+NOT_APPLICABLE = _add("ZS507", "the repository is not a pipeline that can generate", _N, "Use --level files.")
+LOAD_FAILED = _add(
+    "ZS508",
+    "the model could not be loaded",
+    _E,
+    "Run `zimage-syncd verify --deep --repair`; if that is clean, check the library versions.",
+)
+OUT_OF_MEMORY = _add(
+    "ZS509", "out of memory during the health check", _W, "Free GPU memory, or use --level load or --level files."
+)
+
+# The program.
+INTERNAL = _add(
+    "ZS901",
+    "an error that this program did not foresee",
+    _E,
+    "Run again with -v for the details, and report it.",
+)
+STOPPED = _add("ZS902", "stopped on request", _N, "Run the command again: it goes on where it stopped.")

@@ -1,0 +1,335 @@
+"""The small protocols that jobs need: who implements them is known to `wiring.py` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from zimage_syncd.digest import FileDigests
+from zimage_syncd.model.health import HealthRequest, HealthResult
+from zimage_syncd.model.manifest import FileEntry, Manifest
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.plan import LinkMode
+from zimage_syncd.model.report import Report
+from zimage_syncd.model.snapshot import LayoutName, LocalSnapshot, RepoId, SnapshotKey
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests can hold it."""
+
+    def now(self) -> datetime:
+        """Wall clock, UTC."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+
+
+class Cancel(Protocol):
+    """A wish to stop, looked at between chunks."""
+
+    def check(self) -> None:
+        """Goes on, or raises.
+
+        Raises:
+            Stopped: somebody asked to stop.
+        """
+
+
+class Monitor(Protocol):
+    """Is told how far a job is; safe to call from several threads."""
+
+    def begin(self, task: str, total_bytes: int) -> None:
+        """A task starts, such as `restore Tongyi-MAI/Z-Image-Turbo`."""
+
+    def advance(self, count_bytes: int) -> None:
+        """So many more bytes of the task are done; negative where some have to be done again."""
+
+    def note(self, text: str) -> None:
+        """A sentence for people."""
+
+    def finish(self) -> None:
+        """The task has ended."""
+
+
+class Layout(Protocol):
+    """What the files of a library's cache mean. Reads only."""
+
+    @property
+    def names(self) -> frozenset[LayoutName]:
+        """The layouts that this one knows."""
+
+    def find(self, root: str, linked_roots: tuple[str, ...]) -> list[LocalSnapshot]:
+        """All snapshots below a directory, complete or not, sorted by key.
+
+        Args:
+            root: absolute path of a cache directory.
+            linked_roots: absolute paths of recorded stores; an absolute symlink into one of them is a file that was
+                linked by `restore --mode symlink`. No other link is followed out of `root`.
+
+        Raises:
+            PathUnreadable: a directory of the cache cannot be listed.
+        """
+
+    def owns(self, key: SnapshotKey, path: RelPath) -> bool:
+        """Whether a manifest of `key` may have an entry at `path`."""
+
+    def directory(self, manifest: Manifest) -> RelPath:
+        """What `from_pretrained` takes, from the cache directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """The newest snapshot that a source has under one name."""
+
+    layout: LayoutName
+    """How it lay on disk."""
+    repo: RepoId
+    """The repository."""
+    name: str
+    """Branch, tag, or commit where there is neither."""
+    manifest_id: str
+    """The snapshot's id."""
+    created_at: datetime
+    """When the reference was written, UTC, by its writer's clock."""
+    host: str
+    """Who wrote it."""
+    sequence: int
+    """Its number in the history of this name, from 1."""
+
+
+class ChunkSource(Protocol):
+    """Anything that chunks can be read from; safe to use from several threads."""
+
+    @property
+    def name(self) -> str:
+        """As configured, such as `bucket`."""
+
+    def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        """Yields exactly `length` bytes of a file from `offset`, in views of `buffer`. Nothing is verified.
+
+        Raises:
+            BlobMissing: the source does not have the file.
+            StoreUnreachable, StoreDenied, StoreBroken: as their names say.
+        """
+
+    def local_path(self, file: FileEntry) -> str | None:
+        """Absolute path of a file with exactly this content on a mounted file system, if the source has one."""
+
+
+class SnapshotSource(ChunkSource, Protocol):
+    """A source that knows whole snapshots."""
+
+    def describe(self) -> str:
+        """Its address without secrets, for people."""
+
+    def modes(self) -> frozenset[LinkMode]:
+        """The ways in which its payload may arrive besides copy."""
+
+    def snapshots(self) -> list[StoredSnapshot]:
+        """The newest snapshot of every layout, repository and name, sorted by these.
+
+        Raises:
+            NotAnArchive: there is none at this address.
+        """
+
+    def history(self, layout: LayoutName, repo: RepoId, name: str) -> list[StoredSnapshot]:
+        """All that ever were under one name, the newest first."""
+
+    def manifest(self, manifest_id: str) -> Manifest:
+        """A snapshot's manifest, validated.
+
+        Raises:
+            NotInStore: there is none of this id.
+            ManifestInvalid, ManifestCorrupt: it cannot be trusted.
+        """
+
+
+class BlobUpload(Protocol):
+    """A blob that is being uploaded in parts (see `stores.object_store.Upload`)."""
+
+    @property
+    def id(self) -> str:
+        """The store's own name for the upload."""
+
+    @property
+    def part_bytes(self) -> int:
+        """Size of every part but the last: a multiple of 16 MiB."""
+
+    def put_part(self, number: int, body: PartBody) -> None:
+        """Sends part `number` (from 1)."""
+
+    def complete(self) -> None:
+        """Makes the blob appear."""
+
+    def abort(self) -> None:
+        """Gives it up."""
+
+
+class PartBody(Protocol):
+    """A part's bytes: read in order, gone back in when a request is repeated."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` more bytes; b"" at the end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Moves to `offset` within the part."""
+
+    def tell(self) -> int:
+        """The present position within the part."""
+
+    def __len__(self) -> int:
+        """Bytes of the part."""
+
+
+class Intent(Protocol):
+    """The announcement that a backup relies on blobs; renewed while it is open, deleted when it is closed."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def renew(self) -> None:
+        """Writes it again when it is older than 5 minutes; cheap to call often."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """One blob of an archive."""
+
+    sha256: str
+    """Its name."""
+    size_bytes: int
+    """What the store says."""
+
+
+class Archive(SnapshotSource, Protocol):
+    """A store that backups are written to (docs/format.md)."""
+
+    def prepare(self) -> None:
+        """Makes the archive if it is not there, checks its format, removes own intents that a crash left.
+
+        Raises:
+            FormatUnknown: another version wrote it.
+        """
+
+    def blob(self, sha256: str) -> BlobInfo | None:
+        """Whether a blob is there, and how large."""
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """All blobs."""
+
+    def manifest_ids(self) -> Iterator[str]:
+        """Ids of all manifests, referred to or not."""
+
+    def put_blob(self, sha256: str, data: bytes) -> None:
+        """Writes a small blob whose digest was checked."""
+
+    def begin_blob(self, sha256: str, size_bytes: int) -> BlobUpload:
+        """Begins a large one. The caller completes it only when the bytes that it sent hash to `sha256`."""
+
+    def abort_uploads(self, sha256: str, upload_id: str | None) -> int:
+        """Gives up unfinished uploads of one blob, and returns how many.
+
+        Args:
+            sha256: the blob.
+            upload_id: which one; None: all of them, unless a live intent of another owner lists the blob.
+        """
+
+    def announce(self, blobs: Iterable[str]) -> Intent:
+        """Says that a backup relies on these blobs (their sha256)."""
+
+    def publish(self, manifest: Manifest, names: tuple[str, ...], host: str) -> list[StoredSnapshot]:
+        """Writes the manifest, then one reference for each name whose newest one is another.
+
+        Raises:
+            BlobMissing: a blob of the manifest is not in the store, or has another size.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What `lstat` says of a payload file."""
+
+    inode: int
+    """st_ino."""
+    size_bytes: int
+    """st_size."""
+    mtime_ns: int
+    """st_mtime_ns."""
+    ctime_ns: int
+    """st_ctime_ns."""
+    mode: int
+    """Permission bits, 0 to 0o777."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What was once computed of a file that has not changed since, as far as its stat tells."""
+
+    digests: FileDigests
+    """sha256 and chunks; git_sha1 is empty."""
+    verified_at: datetime
+    """When all of it was last read and hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpload:
+    """An upload that this cache began and has not finished."""
+
+    store: str
+    """The store's name."""
+    sha256: str
+    """The blob."""
+    upload_id: str | None
+    """The store's own name for it; None where the process ended before it was known."""
+
+
+class Ledger(Protocol):
+    """What has been verified when, on the data disk; a hint that may be lost at any time."""
+
+    def lookup(self, path: RelPath, stat: FileStat) -> LedgerEntry | None:
+        """What is known of a file, unless its stat has changed since."""
+
+    def record(self, path: RelPath, stat: FileStat, digests: FileDigests, verified_at: datetime) -> None:
+        """Keeps what was just computed. Does nothing for a file that changed less than 2 s before."""
+
+    def forget(self, path: RelPath) -> None:
+        """Removes what is known of a file."""
+
+    def begin_upload(self, store: str, sha256: str) -> None:
+        """An upload is about to begin."""
+
+    def know_upload(self, store: str, sha256: str, upload_id: str) -> None:
+        """The store has named it."""
+
+    def end_upload(self, store: str, sha256: str) -> None:
+        """It was completed or aborted."""
+
+    def pending_uploads(self, store: str) -> list[PendingUpload]:
+        """What a crash left."""
+
+
+class ReportStore(Protocol):
+    """Where reports are kept, on the data disk."""
+
+    def save(self, report: Report) -> str:
+        """Keeps a report; returns its absolute path."""
+
+
+class Probe(Protocol):
+    """The health check's own process."""
+
+    def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
+        """Runs one health check and waits for its end; never raises for what the check finds."""
+
+
+OnBytes = Callable[[int], None]
+"""Is told how many more bytes were handled."""

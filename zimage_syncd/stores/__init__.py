@@ -1,0 +1,1 @@
+"""Places outside this instance's disks that keep snapshots, and the format that they keep."""

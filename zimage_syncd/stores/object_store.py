@@ -1,0 +1,127 @@
+"""What an archive needs of the place that keeps its objects: the protocol of all object stores.
+
+Every adapter passes one contract suite (tests/stores). Each translates its library's exceptions into
+`StoreMissing`, `StoreDenied`, `StoreUnreachable`, `ObjectMissing`, `StoreBroken` or `DeviceFull`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from zimage_syncd.ports import PartBody
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object of a listing."""
+
+    key: str
+    """Below the store's prefix; POSIX separators."""
+    size_bytes: int
+    """Its content's."""
+    modified_at: datetime
+    """By the server's clock, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An upload that was begun and neither completed nor aborted."""
+
+    key: str
+    """The object that it would become."""
+    id: str
+    """The store's own name for it."""
+    started_at: datetime
+    """By the server's clock, UTC."""
+
+
+class Upload(Protocol):
+    """An object that is being written in parts; nobody sees it before `complete`."""
+
+    @property
+    def id(self) -> str:
+        """The store's own name for it, as `open_uploads` lists it."""
+
+    @property
+    def part_bytes(self) -> int:
+        """Size of every part but the last: a multiple of 16 MiB."""
+
+    def put_part(self, number: int, body: PartBody) -> None:
+        """Sends part `number` (from 1). Parts may come from several threads and in any order."""
+
+    def complete(self) -> None:
+        """Makes the object appear, whole and durable."""
+
+    def abort(self) -> None:
+        """Gives it up and frees what it took; does nothing when there is nothing left to give up."""
+
+
+class ObjectStore(Protocol):
+    """Immutable and small mutable objects under keys; safe to use from several threads."""
+
+    def describe(self) -> str:
+        """Its address without secrets, for people."""
+
+    def check(self) -> None:
+        """Makes sure that it can be reached.
+
+        Raises:
+            StoreMissing: bucket or directory is not there.
+            StoreDenied: the credentials do not suffice.
+            StoreUnreachable: no answer.
+        """
+
+    def get(self, key: str, max_bytes: int) -> bytes:
+        """A whole small object.
+
+        Raises:
+            ObjectMissing: there is none.
+            StoreBroken: it is larger than `max_bytes`.
+        """
+
+    def read(self, key: str, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        """Yields exactly `length` bytes from `offset`, in views of `buffer` that hold until the next one.
+
+        A connection that breaks half-way is taken up where it stopped, a bounded number of times.
+
+        Raises:
+            ObjectMissing: there is none.
+            StoreBroken: it ends before.
+        """
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes or replaces a small object; a reader sees the old or the new one, whole."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Writes an object that must not exist; False where one is there.
+
+        Two creators at one moment may both be told True where the store has no working conditional write: callers
+        make keys unique themselves.
+        """
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Size and time of an object, or None."""
+
+    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose key begins with `prefix`, in order of their keys (code points)."""
+
+    def delete(self, key: str) -> None:
+        """Removes an object; nothing happens where there is none."""
+
+    def now(self) -> datetime:
+        """The server's clock, UTC."""
+
+    def begin_upload(self, key: str, size_bytes: int) -> Upload:
+        """Begins to write an object of `size_bytes` in parts."""
+
+    def open_uploads(self, prefix: str) -> list[OpenUpload]:
+        """Uploads under `prefix` that nobody has completed or aborted."""
+
+    def abort_upload(self, upload: OpenUpload) -> None:
+        """Gives an upload up, whoever began it."""
+
+    def local_path(self, key: str) -> str | None:
+        """The absolute path of the object's file where it is one on a mounted file system, else None."""
