@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from zimage_syncd.model.manifest import Entry, Manifest
+from zimage_syncd.model import problems
+from zimage_syncd.model.manifest import Entry, FileEntry, Manifest
+from zimage_syncd.model.problems import Problem
 
 
 class LinkMode(enum.StrEnum):
@@ -33,19 +35,21 @@ class Keep:
 class Fetch:
     """A file is written anew."""
 
-    entry: Entry
+    entry: FileEntry
     """Which."""
     reason: str
     """Why: missing, wrong size, ..."""
     fetch_bytes: int
     """Bytes that have to come from a source; less than the size where a partial file has some already."""
+    problem: Problem = problems.FILE_MISSING
+    """What a verification calls this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
     """A file is mended by chunk."""
 
-    entry: Entry
+    entry: FileEntry
     """Which."""
     reason: str
     """What was found."""
@@ -55,6 +59,8 @@ class Repair:
     """Their bytes."""
     quarantine: bool
     """Whether the present content is kept aside first: somebody else wrote it."""
+    problem: Problem = problems.FILE_DAMAGED
+    """What a verification calls this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,20 @@ class Link:
     """Which."""
     reason: str
     """Why."""
+    problem: Problem = problems.LINK_WRONG
+    """What a verification calls this."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetMode:
+    """A file's permissions are corrected; its content is right."""
+
+    entry: FileEntry
+    """Which."""
+    reason: str
+    """Expected and found."""
+    problem: Problem = problems.MODE_WRONG
+    """What a verification calls this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +95,11 @@ class Refuse:
     """Which."""
     reason: str
     """Why not, and what a person can do."""
+    problem: Problem = problems.UNSAFE_PATH
+    """What a verification calls this."""
 
 
-Action = Keep | Fetch | Repair | Link | Refuse
+Action = Keep | Fetch | Repair | Link | SetMode | Refuse
 
 
 @dataclass(frozen=True, slots=True)

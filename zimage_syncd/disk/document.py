@@ -1,0 +1,66 @@
+"""Small JSON documents of this program's own state: read with bounds, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+
+from zimage_syncd.disk.errors import translated
+
+_MAX_BYTES = 2**20
+
+
+def read_bytes(path: str, max_bytes: int = _MAX_BYTES) -> bytes | None:
+    """A small file's content; None where it is absent, too large, no regular file, or cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            data = file.read(max_bytes + 1)
+        except OSError:
+            return None
+    return data if len(data) <= max_bytes else None
+
+
+def read_document(path: str) -> dict[str, object] | None:
+    """A JSON object, or None where there is none that can be understood."""
+    data = read_bytes(path)
+    if data is None:
+        return None
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def write_document(path: str, data: bytes, mode: int = 0o644) -> None:
+    """Writes a file durably: a reader sees the old or the new content, whole.
+
+    Raises:
+        PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
+    """
+    directory = os.path.dirname(path)
+    temporary = os.path.join(directory, f".{os.path.basename(path)}.{secrets.token_hex(4)}.tmp")
+    with translated(path, writing=True):
+        os.makedirs(directory, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,153 @@
+"""The ledger: what was verified when, per file, and uploads that are not finished; SQLite on the data disk.
+
+A hint, never truth: a lost or damaged ledger is begun anew and costs time only. No WAL, since the data disk may be a
+network file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+from zimage_syncd.digest import FileDigests
+from zimage_syncd.disk.errors import translated
+from zimage_syncd.model.failures import DiskError
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.ports import FileStat, LedgerEntry, PendingUpload
+
+_SCHEMA_VERSION = 1
+_SETTLED_NS = 2 * 10**9
+"""A file changed less than 2 s before its hash is not recorded: another change could bear the same time."""
+
+_DIGEST_BYTES = 32
+_BUSY_TIMEOUT_S = 30.0
+_NAMES = "utf-8"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, inode INTEGER, size_bytes INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
+    sha256 BLOB, chunks BLOB, verified_at REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uploads (
+    store TEXT, sha256 TEXT, upload_id TEXT, PRIMARY KEY (store, sha256)) WITHOUT ROWID;
+"""
+
+
+class SqliteLedger:
+    """A `ports.Ledger` in one SQLite file; safe to use from several threads."""
+
+    def __init__(self, path: str) -> None:
+        """Opens or makes the ledger; a damaged one is removed and begun anew.
+
+        Args:
+            path: its file, or `:memory:`.
+
+        Raises:
+            DiskError, PathUnwritable: it can neither be opened nor made.
+        """
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError:
+            with translated(path, writing=True):
+                for suffix in ("", "-journal"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path + suffix)
+            try:
+                self._connection = self._open()
+            except sqlite3.DatabaseError as error:
+                raise DiskError(path, f"the ledger cannot be opened: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            if connection.execute("PRAGMA user_version").fetchone()[0] not in {0, _SCHEMA_VERSION}:
+                raise sqlite3.DatabaseError("another version's schema")
+            connection.execute("PRAGMA journal_mode=TRUNCATE")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_SCHEMA)
+            connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.DatabaseError:
+                return []  # a hint that cannot be read is no hint
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._lock, contextlib.suppress(sqlite3.DatabaseError):
+            self._connection.execute(statement, values)
+
+    def lookup(self, path: RelPath, stat: FileStat) -> LedgerEntry | None:
+        """What is known of a file, unless its stat has changed since."""
+        rows = self._rows(
+            "SELECT inode, size_bytes, mtime_ns, ctime_ns, sha256, chunks, verified_at FROM files WHERE path = ?",
+            (_key(path),),
+        )
+        wanted = (stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
+        if not rows or rows[0][:4] != wanted:
+            return None
+        _, size_bytes, _, _, sha256, chunks, verified_at = rows[0]
+        digests = tuple(chunks[start : start + _DIGEST_BYTES].hex() for start in range(0, len(chunks), _DIGEST_BYTES))
+        return LedgerEntry(FileDigests(size_bytes, sha256.hex(), "", digests), datetime.fromtimestamp(verified_at, UTC))
+
+    def was_good(self, path: RelPath, mtime_ns: int, sha256: str) -> bool:
+        """Whether a file was recorded with this content and this time of modification."""
+        rows = self._rows("SELECT mtime_ns, sha256 FROM files WHERE path = ?", (_key(path),))
+        return rows == [(mtime_ns, bytes.fromhex(sha256))]
+
+    def record(self, path: RelPath, stat: FileStat, digests: FileDigests, verified_at: datetime) -> None:
+        """Keeps what was just computed. Does nothing for a file that changed less than 2 s before."""
+        if verified_at.timestamp() * 1e9 - max(stat.mtime_ns, stat.ctime_ns) < _SETTLED_NS:
+            return
+        self._write(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                _key(path),
+                stat.inode,
+                stat.size_bytes,
+                stat.mtime_ns,
+                stat.ctime_ns,
+                bytes.fromhex(digests.sha256),
+                bytes.fromhex("".join(digests.chunks)),
+                verified_at.timestamp(),
+            ),
+        )
+
+    def forget(self, path: RelPath) -> None:
+        """Removes what is known of a file."""
+        self._write("DELETE FROM files WHERE path = ?", (_key(path),))
+
+    def begin_upload(self, store: str, sha256: str) -> None:
+        """An upload is about to begin."""
+        self._write("INSERT OR REPLACE INTO uploads VALUES (?, ?, NULL)", (store, sha256))
+
+    def know_upload(self, store: str, sha256: str, upload_id: str) -> None:
+        """The store has named it."""
+        self._write("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?)", (store, sha256, upload_id))
+
+    def end_upload(self, store: str, sha256: str) -> None:
+        """It was completed or aborted."""
+        self._write("DELETE FROM uploads WHERE store = ? AND sha256 = ?", (store, sha256))
+
+    def pending_uploads(self, store: str) -> list[PendingUpload]:
+        """What a crash left."""
+        rows = self._rows("SELECT store, sha256, upload_id FROM uploads WHERE store = ? ORDER BY sha256", (store,))
+        return [PendingUpload(*row) for row in rows]
+
+
+def _key(path: RelPath) -> bytes:
+    return path.encode(_NAMES, "surrogateescape")

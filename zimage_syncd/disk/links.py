@@ -1,0 +1,76 @@
+"""Cache links: symlinks on the system disk that lead libraries to the cache directory.
+
+Never replaces anything but a symlink that this cache owns or one that leads nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+
+from zimage_syncd.disk.errors import translated
+from zimage_syncd.model.failures import LinkOccupied
+from zimage_syncd.model.observation import LinkFacts, LinkKind
+from zimage_syncd.model.private import PARTIAL_PREFIX
+
+
+def observe_link(path: str) -> LinkFacts:
+    """What lies where a cache link belongs.
+
+    Raises:
+        PathUnreadable, UnsafePath, DiskError: its directory cannot be looked at.
+    """
+    with translated(path):
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return LinkFacts(path, LinkKind.ABSENT)
+        if stat.S_ISLNK(status.st_mode):
+            return LinkFacts(path, LinkKind.SYMLINK, os.readlink(path), resolved=os.path.realpath(path))
+        if stat.S_ISDIR(status.st_mode):
+            with os.scandir(path) as entries:
+                empty = next(entries, None) is None
+            return LinkFacts(path, LinkKind.EMPTY_DIRECTORY if empty else LinkKind.DIRECTORY)
+        return LinkFacts(path, LinkKind.OTHER)
+
+
+def make_cache_link(path: str, target: str) -> None:
+    """Makes a cache link, or turns one that points elsewhere, in one step.
+
+    An empty directory (as images ship it, or a library makes it at import) gives way; anything else stays.
+
+    Args:
+        path: where the libraries look.
+        target: the cache directory, absolute.
+
+    Raises:
+        LinkOccupied: a directory with content or a file lies there; it was not touched.
+        PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
+    """
+    facts = observe_link(path)
+    if facts.kind in {LinkKind.DIRECTORY, LinkKind.OTHER}:
+        raise LinkOccupied(path, f"expected a symlink to {target}, found {facts.kind}")
+    parent = os.path.dirname(path)
+    temporary = os.path.join(parent, f"{PARTIAL_PREFIX}{secrets.token_hex(8)}.partial")
+    with translated(path, writing=True):
+        os.makedirs(parent, exist_ok=True)
+        if facts.kind is LinkKind.EMPTY_DIRECTORY:
+            os.rmdir(path)
+        os.symlink(target, temporary)
+        try:
+            os.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        _sync_directory(parent)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

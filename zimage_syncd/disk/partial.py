@@ -1,0 +1,184 @@
+"""Partial files: where a file's chunks are gathered until every one of them counts.
+
+A partial lies in the directory of its file under a hidden name that depends on the file's path alone, so the next run
+finds it. It has no journal: what it holds is hashed again (docs/adr/0002).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable
+
+from zimage_syncd.digest import PIECE_BYTES, hash_chunk
+from zimage_syncd.disk.errors import translate, translated
+from zimage_syncd.disk.tree import Tree
+from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry, chunk_count
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.private import PARTIAL_PREFIX
+
+PARTIAL_SUFFIX = ".partial"
+
+_FICLONE = 0x40049409
+"""ioctl of btrfs, XFS and bcachefs that shares a whole file's extents (linux/fs.h)."""
+
+_NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_NO_REFLINK = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.ETXTBSY})
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def partial_name(path: RelPath) -> str:
+    """The partial's name beside `path`."""
+    digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return f"{PARTIAL_PREFIX}{digest}{PARTIAL_SUFFIX}"
+
+
+class PartialFile:
+    """One file on its way; pieces may be written from several threads."""
+
+    def __init__(self, tree: Tree, path: RelPath, size_bytes: int) -> None:
+        """Opens the partial of `path`, made and preallocated where it is not there.
+
+        Raises:
+            DeviceFull, PathUnwritable, DataDiskReadOnly, UnsafePath, DiskError: as their names say.
+        """
+        self.path = path
+        self.size_bytes = size_bytes
+        self._tree = tree
+        self._name = partial_name(path)
+        self._where = tree.absolute(path)
+        with tree.parent(path, create=True) as directory, translated(self._where, writing=True):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._descriptor = os.open(self._name, flags, 0o600, dir_fd=directory)
+        try:
+            with translated(self._where, writing=True):
+                _preallocate(self._descriptor, size_bytes)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Writes a piece where it belongs.
+
+        Raises:
+            DeviceFull, DiskError: as their names say.
+        """
+        while len(data):
+            try:
+                count = os.pwrite(self._descriptor, data, offset)
+            except OSError as error:
+                raise translate(error, self._where, writing=True) from error
+            data = data[count:]
+            offset += count
+
+    def missing_chunks(self, file: FileEntry, check: Callable[[], None]) -> list[int]:
+        """Indexes of the chunks that do not count yet; what has never been written is not read.
+
+        Args:
+            file: what the content shall be.
+            check: called before each chunk that is hashed; may raise to stop.
+        """
+        written = self._written_chunks()
+        buffer = memoryview(bytearray(PIECE_BYTES))
+        missing = []
+        for index, digest in enumerate(file.chunks):
+            if index in written:
+                check()
+                with translated(self._where):
+                    if hash_chunk(self._descriptor, index, file.chunk_length(index), buffer) == digest:
+                        continue
+            missing.append(index)
+        return missing
+
+    def _written_chunks(self) -> set[int]:
+        chunks: set[int] = set()
+        offset = 0
+        while offset < self.size_bytes:
+            try:
+                start = os.lseek(self._descriptor, offset, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                    break
+                return set(range(chunk_count(self.size_bytes)))
+            end = os.lseek(self._descriptor, start, os.SEEK_HOLE)
+            chunks.update(range(start // CHUNK_BYTES, -(-end // CHUNK_BYTES)))
+            offset = end
+        return chunks
+
+    def clone(self, source: int) -> bool:
+        """Takes over the content of an open file: by sharing extents where the file system can, else by copying.
+
+        Returns:
+            Whether extents are shared.
+        """
+        if self.reflink(source):
+            with translated(self._where, writing=True):
+                os.ftruncate(self._descriptor, self.size_bytes)
+            return True
+        with translated(self._where, writing=True):
+            offset, end = 0, min(self.size_bytes, os.fstat(source).st_size)
+            while offset < end:
+                count = os.copy_file_range(source, self._descriptor, min(2**30, end - offset), offset, offset)
+                if count == 0:
+                    break
+                offset += count
+        return False
+
+    def reflink(self, source: int) -> bool:
+        """Shares all extents of an open file; False where the file system cannot."""
+        try:
+            fcntl.ioctl(self._descriptor, _FICLONE, source)
+        except OSError as error:
+            if error.errno in _NO_REFLINK:
+                return False
+            raise translate(error, self._where, writing=True) from error
+        return True
+
+    def finish(self, mode: int) -> None:
+        """Makes the content durable and gives it its final name, whatever lay there before.
+
+        Raises:
+            DeviceFull, PathUnwritable, DiskError: as their names say; the partial stays.
+        """
+        with translated(self._where, writing=True):
+            os.fchmod(self._descriptor, mode)
+            self._tree.own(self._descriptor)
+            os.fsync(self._descriptor)
+            with self._tree.parent(self.path) as directory:
+                os.rename(self._name, self.path.name, src_dir_fd=directory, dst_dir_fd=directory)
+                os.fsync(directory)
+        self.close()
+
+    def discard(self) -> None:
+        """Removes the partial."""
+        self.close()
+        with contextlib.suppress(FileNotFoundError), self._tree.parent(self.path) as directory:
+            os.unlink(self._name, dir_fd=directory)
+
+    def close(self) -> None:
+        """Lets go of the partial, which stays for the next run."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _preallocate(descriptor: int, size_bytes: int) -> None:
+    """Reserves the bytes, so that a full disk is met now and not at the last chunk.
+
+    fallocate(2) itself: glibc's posix_fallocate writes zeros where the file system cannot preallocate, which would
+    take minutes and look like data.
+    """
+    if os.fstat(descriptor).st_size != size_bytes:
+        os.ftruncate(descriptor, size_bytes)
+    if size_bytes == 0:
+        return
+    result = _LIBC.fallocate(descriptor, 0, ctypes.c_longlong(0), ctypes.c_longlong(size_bytes))
+    if result != 0:
+        code = ctypes.get_errno()
+        if code not in _NO_PREALLOCATION:
+            raise OSError(code, os.strerror(code))

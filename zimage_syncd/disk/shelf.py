@@ -1,0 +1,64 @@
+"""The last good manifests: `.zimage-syncd/manifests/<layout>/<type>/<repository>/<revision>.json` on the data disk.
+
+They tell damage from change: what a backup or a restore recorded here is what the cache has to hold.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote, unquote
+
+from zimage_syncd.disk.document import read_bytes, write_document
+from zimage_syncd.model.failures import Failure
+from zimage_syncd.model.manifest import MAX_MANIFEST_BYTES, Manifest
+from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
+
+_SUFFIX = ".json"
+
+
+class DiskShelf:
+    """A `ports.ManifestShelf` in a directory."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    def _place(self, key: SnapshotKey) -> str:
+        name = quote(key.revision, safe="") + _SUFFIX
+        return os.path.join(self.directory, key.layout, key.repo.type, quote(key.repo.name, safe=""), name)
+
+    def load(self, key: SnapshotKey) -> Manifest | None:
+        """The last good manifest of one snapshot; None where there is none that can be trusted."""
+        data = read_bytes(self._place(key), MAX_MANIFEST_BYTES)
+        if data is None:
+            return None
+        try:
+            manifest = Manifest.from_bytes(data)
+        except Failure:
+            return None
+        return manifest if manifest.key == key else None
+
+    def save(self, manifest: Manifest) -> None:
+        """Keeps a manifest as the last good one."""
+        write_document(self._place(manifest.key), manifest.to_bytes())
+
+    def keys(self) -> list[SnapshotKey]:
+        """All snapshots that have one."""
+        found = []
+        for directory, _, names in os.walk(self.directory):
+            parts = os.path.relpath(directory, self.directory).split(os.sep)
+            if len(parts) != 3:
+                continue
+            for name in names:
+                if name.endswith(_SUFFIX) and not name.startswith("."):
+                    key = _key((*parts, name.removesuffix(_SUFFIX)))
+                    if key is not None:
+                        found.append(key)
+        return sorted(found)
+
+
+def _key(parts: tuple[str, ...]) -> SnapshotKey | None:
+    layout, kind, repo, revision = parts
+    try:
+        return SnapshotKey(LayoutName(layout), RepoId(RepoType(kind), unquote(repo)), unquote(revision))
+    except (ValueError, Failure):
+        return None

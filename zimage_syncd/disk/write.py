@@ -1,0 +1,228 @@
+"""The only place that writes payload, links and pointers into caches.
+
+Nothing under a final name is ever partial, nothing is followed out of the cache, and what somebody else wrote is kept
+in quarantine before it is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterable
+
+from zimage_syncd.disk import shared_blobs
+from zimage_syncd.disk.errors import translated
+from zimage_syncd.disk.partial import PARTIAL_SUFFIX, PartialFile, partial_name
+from zimage_syncd.disk.quarantine import Quarantine
+from zimage_syncd.disk.tree import Ownership, Tree, is_link, is_regular
+from zimage_syncd.model.failures import LinkModeUnsupported, UnsafePath
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.plan import LinkMode
+from zimage_syncd.model.private import PARTIAL_PREFIX
+from zimage_syncd.ports import Absent, FileStat, Other, Partial, Seen, SeenFile, SeenLink, file_stat
+
+_POINTER_MODE = 0o644
+
+
+class CacheDisk:
+    """A cache directory that may be written to."""
+
+    def __init__(self, root: str, quarantine: Quarantine, ownership: Ownership | None = None) -> None:
+        self._tree = Tree(root, ownership)
+        self._quarantine = quarantine
+
+    @property
+    def root(self) -> str:
+        """The absolute path of the cache directory."""
+        return self._tree.root
+
+    def make_root(self) -> None:
+        """Makes the cache directory with its parents, where it is missing."""
+        with translated(self.root, writing=True):
+            if not os.path.isdir(self.root):
+                os.makedirs(self.root, exist_ok=True)
+                self._tree.own(self.root)
+
+    def free_bytes(self) -> int:
+        """What an ordinary user can still write to the disk that the cache is on, or will be."""
+        place = self.root
+        while not os.path.exists(place):
+            place = os.path.dirname(place)
+        with translated(place):
+            numbers = os.statvfs(place)
+        return numbers.f_bavail * numbers.f_frsize
+
+    def look(self, path: RelPath) -> Seen:
+        """What lies at `path` itself.
+
+        Raises:
+            UnsafePath: a directory on the way is a symlink.
+            PathUnreadable, DiskError: as their names say.
+        """
+        status = self._tree.lstat(path)
+        if status is None:
+            return Absent()
+        if is_regular(status):
+            return SeenFile(file_stat(status))
+        if is_link(status):
+            return SeenLink(self._tree.readlink(path))
+        return Other("a directory" if os.path.isdir(self._tree.absolute(path)) else "a special file")
+
+    def open_read(self, path: RelPath) -> int:
+        """A descriptor of a regular file, for reading.
+
+        Raises:
+            FileNotFoundError: nothing is there.
+            PathUnreadable, UnsafePath, DiskError: as their names say.
+        """
+        return self._tree.open_read(path)
+
+    def begin_file(self, path: RelPath, size_bytes: int) -> PartialFile:
+        """Opens the partial of `path`, made and preallocated where it is not there."""
+        return PartialFile(self._tree, path, size_bytes)
+
+    def partial_bytes(self, path: RelPath) -> int:
+        """Bytes that the partial of `path` occupies on the disk already; 0 where there is none."""
+        name = partial_name(path)
+        place = RelPath("/".join((*path.parts[:-1], name)))
+        status = self._tree.lstat(place)
+        return 0 if status is None or not is_regular(status) else status.st_blocks * 512
+
+    def finish_file(self, partial: Partial, mode: int, *, keep_old: bool) -> FileStat:
+        """Gives a partial of which every chunk counts its final name.
+
+        Args:
+            partial: what was gathered.
+            mode: permission bits.
+            keep_old: whether the content that it replaces goes to quarantine first.
+        """
+        if not isinstance(partial, PartialFile):
+            raise TypeError("finish_file takes what begin_file gave")
+        path = partial.path
+        if keep_old:
+            self._quarantine.keep(self._tree, path)
+        if shared_blobs.shared_payload(path) is None:
+            partial.finish(mode)
+        else:
+            with shared_blobs.payload_lock(self._tree, path):
+                shared_blobs.make_marker(self._tree, path)
+                partial.finish(mode)
+        status = self._tree.lstat(path)
+        if status is None:
+            raise UnsafePath(self._tree.absolute(path), "the file vanished right after it was written")
+        return file_stat(status)
+
+    def set_mode(self, path: RelPath, mode: int) -> FileStat:
+        """Corrects a file's permissions; returns its new stat."""
+        descriptor = self.open_read(path)
+        try:
+            with translated(self._tree.absolute(path), writing=True):
+                os.fchmod(descriptor, mode)
+                return file_stat(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def make_link(self, path: RelPath, target: str) -> None:
+        """Makes or replaces a relative symlink in one step; a file that lies there goes to quarantine.
+
+        Raises:
+            UnsafePath: the target leaves the cache, or a directory lies there.
+        """
+        payload = shared_blobs.shared_target(path, target)
+        if payload is None:
+            self._replace_by_link(path, target)
+            return
+        with shared_blobs.payload_lock(self._tree, payload):
+            shared_blobs.make_marker(self._tree, payload)
+            shared_blobs.append_reference(self._tree, payload, path)
+            self._replace_by_link(path, target)
+
+    def _replace_by_link(self, path: RelPath, target: str) -> None:
+        seen = self.look(path)
+        if isinstance(seen, SeenFile):
+            self._quarantine.keep(self._tree, path)
+        temporary = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
+        where = self._tree.absolute(path)
+        with self._tree.parent(path, create=True) as directory, translated(where, writing=True):
+            os.symlink(target, temporary, dir_fd=directory)
+            try:
+                self._tree.own(temporary, directory)
+                os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                os.unlink(temporary, dir_fd=directory)
+                raise
+            os.fsync(directory)
+
+    def make_pointer(self, path: RelPath, text: str) -> bool:
+        """Writes a pointer where there is none; False where one is there, which is never touched."""
+        if self._tree.lstat(path) is not None:
+            return False
+        data = text.encode()
+        partial = PartialFile(self._tree, path, len(data))
+        try:
+            partial.write(0, memoryview(data))
+            partial.finish(_POINTER_MODE)
+        finally:
+            partial.close()
+        return True
+
+    def place(self, path: RelPath, source: str, mode: LinkMode) -> None:
+        """Lets a file of a mounted store appear at `path` without reading it.
+
+        Args:
+            path: where.
+            source: absolute path of the store's file.
+            mode: SYMLINK or HARDLINK.
+
+        Raises:
+            LinkModeUnsupported: hard links between these two places are not possible.
+        """
+        if mode is LinkMode.SYMLINK:
+            self._replace_by_link(path, source)
+            return
+        temporary = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
+        where = self._tree.absolute(path)
+        with self._tree.parent(path, create=True) as directory:
+            try:
+                os.link(source, temporary, dst_dir_fd=directory, follow_symlinks=False)
+            except OSError as error:
+                if error.errno in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}:
+                    raise LinkModeUnsupported(where, f"hardlink to {source}: {os.strerror(error.errno)}") from error
+                with translated(where, writing=True):
+                    raise
+            with translated(where, writing=True):
+                os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+                # rename does nothing when both names are one file already
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=directory)
+                os.fsync(directory)
+
+    def sweep_partials(self, beside: Iterable[RelPath], keep: Iterable[RelPath]) -> int:
+        """Removes partials that nobody goes on with.
+
+        Args:
+            beside: payload paths whose directories are looked at.
+            keep: payload paths whose partials stay, since a later run goes on with them.
+
+        Returns:
+            How many were removed.
+        """
+        kept = {"/".join((*path.parts[:-1], partial_name(path))) for path in keep}
+        removed = 0
+        for directory in sorted({path.parts[:-1] for path in beside}):
+            for name in self._tree.names(RelPath("/".join(directory)) if directory else None):
+                if not (name.startswith(PARTIAL_PREFIX) and name.endswith(PARTIAL_SUFFIX)):
+                    continue
+                place = RelPath("/".join((*directory, name)))
+                if place not in kept:
+                    self._remove(place)
+                    removed += 1
+        return removed
+
+    def _remove(self, path: RelPath) -> None:
+        with self._tree.parent(path) as directory, translated(self._tree.absolute(path), writing=True):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path.name, dir_fd=directory)
+            os.fsync(directory)

@@ -1,0 +1,70 @@
+"""What an observation means: several things are true at once (docs: what happened)."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class SystemState(enum.StrEnum):
+    """The system disk, compared with what the data disk remembers."""
+
+    SAME = "same"
+    NEW = "new"
+    """A reset: the cache is known here, the system disk is not the one that used it last."""
+    FIRST = "first"
+    """Neither side remembers anything."""
+    ROLLED_BACK = "rolled back"
+    """The system disk is an older state of itself."""
+
+
+class DataState(enum.StrEnum):
+    """The data disk; several may hold."""
+
+    HERE = "here"
+    MISSING = "missing"
+    FOREIGN = "foreign"
+    EMPTY = "empty"
+    READ_ONLY = "read-only"
+    FULL = "full"
+    ROLLED_BACK = "rolled back"
+
+
+class CacheState(enum.StrEnum):
+    """The cache directory."""
+
+    PRESENT = "present"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    """The data disk is missing or foreign, so nothing can be said."""
+
+
+class LinkState(enum.StrEnum):
+    """One cache link."""
+
+    GOOD = "good"
+    LOST = "lost"
+    REAL_DIRECTORY = "real directory"
+    ELSEWHERE = "elsewhere"
+    DANGLING = "dangling"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What happened."""
+
+    system: SystemState
+    """The system disk."""
+    data: frozenset[DataState]
+    """The data disk."""
+    cache: CacheState
+    """The cache directory."""
+    links: tuple[tuple[str, LinkState], ...]
+    """Each configured link's path and state."""
+    evidence: tuple[str, ...]
+    """Sentences that say why."""
+
+    @property
+    def may_write(self) -> bool:
+        """Whether this is the right disk and it takes writes."""
+        return not self.data & {DataState.MISSING, DataState.FOREIGN, DataState.READ_ONLY}
