@@ -1,0 +1,228 @@
+"""Carries a snapshot's actions out: payload first, then links, pointers last.
+
+A library that looks in the middle finds either no snapshot or a whole one: `refs` come when everything else is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from zimage_syncd.digest import FileDigests
+from zimage_syncd.model.failures import Failure, FileDamaged, LinkModeUnsupported, PathUnreadable, Stopped
+from zimage_syncd.model.manifest import Entry, FileEntry, LinkEntry, PointerEntry
+from zimage_syncd.model.plan import Action, Fetch, Keep, Link, LinkMode, Refuse, Repair, SetMode, SnapshotPlan
+from zimage_syncd.model.report import Finding
+from zimage_syncd.ports import Cancel, ChunkSource, Clock, Disk, FileStat, Ledger, Monitor, Partial, SeenFile
+from zimage_syncd.work.transfer import Gather, Gathered, Transfer
+
+_WORTH_WAITING_BYTES = 2**30
+_SETTLED_S = 2.0
+
+
+@dataclass(slots=True)
+class Applied:
+    """What was done for one snapshot."""
+
+    failed: dict[str, Finding] = field(default_factory=dict)
+    """Why entries are not what they should be, by path."""
+    findings: list[Finding] = field(default_factory=list)
+    """Sources that served something wrong."""
+    gathered: Gathered = field(default_factory=Gathered)
+    """What the transfer did."""
+    linked_bytes: int = 0
+    """Payload that arrived as a link."""
+    linked_files: int = 0
+    """The same, in files."""
+    written_bytes: int = 0
+    """Payload that was gathered in files of its own."""
+
+
+class Applier:
+    """Carries actions out on one cache."""
+
+    def __init__(self, disk: Disk, ledger: Ledger, clock: Clock, monitor: Monitor, cancel: Cancel) -> None:
+        self._disk = disk
+        self._ledger = ledger
+        self._clock = clock
+        self._monitor = monitor
+        self._cancel = cancel
+
+    def apply(self, plan: SnapshotPlan, sources: Sequence[ChunkSource]) -> Applied:
+        """Does what the plan says; what failed is in the result, and the rest is done.
+
+        Raises:
+            Stopped: somebody asked to stop; partials stay for the next run.
+        """
+        done = Applied()
+        gathers: list[Gather] = []
+        for action in plan.actions:
+            match action:
+                case Fetch() | Repair():
+                    self._payload(action, plan.mode, sources, gathers, done)
+                case SetMode(entry):
+                    self._attempt(entry, done, partial(self._set_mode, entry))
+                case Refuse(entry, reason, problem):
+                    done.failed[entry.path] = Finding(problem, entry.path, reason)
+                case Keep() | Link():
+                    pass
+        done.gathered = Transfer(sources, self._monitor, self._cancel).run(gathers)
+        done.failed.update({path: finding_of(failure) for path, failure in done.gathered.failed.items()})
+        done.findings.extend(done.gathered.findings)
+        self._record(plan, done)
+        self._links(plan.actions, done)
+        self._pointers(plan.actions, done)
+        self._disk.sweep_partials(
+            (entry.path for entry in plan.manifest.entries),
+            keep=[file.path for file in plan.manifest.files if file.path in done.failed],
+        )
+        return done
+
+    def _attempt(self, entry: Entry, done: Applied, act: Callable[[], object]) -> bool:
+        try:
+            act()
+        except Stopped:
+            raise
+        except Failure as failure:
+            done.failed[entry.path] = finding_of(failure)
+            return False
+        return True
+
+    def _set_mode(self, entry: FileEntry) -> None:
+        stat = self._disk.set_mode(entry.path, entry.mode)
+        self._remember(entry, stat)
+
+    def _payload(
+        self,
+        action: Fetch | Repair,
+        mode: LinkMode,
+        sources: Sequence[ChunkSource],
+        gathers: list[Gather],
+        done: Applied,
+    ) -> None:
+        entry = action.entry
+        # Only the first source is linked to: the plan's mode is what that one allows.
+        local = sources[0].local_path(entry) if sources else None
+        linking = mode in {LinkMode.SYMLINK, LinkMode.HARDLINK, LinkMode.REFLINK}
+        if isinstance(action, Fetch) and linking and local is not None:
+            self._cancel.check()
+            act = self._reflink if mode is LinkMode.REFLINK else partial(self._place, mode=mode)
+            if self._attempt(entry, done, partial(act, entry, local)):
+                done.linked_bytes += entry.size_bytes
+                done.linked_files += 1
+                self._monitor.advance(entry.size_bytes)
+            return
+        seed = local if isinstance(action, Fetch) and mode is LinkMode.AUTO else None
+        gathers.append(self._gather(action, seed))
+        done.written_bytes += entry.size_bytes if isinstance(action, Fetch) else action.fetch_bytes
+
+    def _place(self, entry: FileEntry, local: str, *, mode: LinkMode) -> None:
+        _check_size(local, entry)
+        self._disk.place(entry.path, local, mode)
+
+    def _reflink(self, entry: FileEntry, local: str) -> None:
+        _check_size(local, entry)
+        with _opened(local) as source:
+            begun = self._disk.begin_file(entry.path, entry.size_bytes)
+            try:
+                if not begun.reflink(source):
+                    begun.discard()
+                    raise LinkModeUnsupported(f"{self._disk.root}/{entry.path}", f"no reflink from {local}")
+                self._disk.finish_file(begun, entry.mode, keep_old=False)
+            finally:
+                begun.close()
+
+    def _gather(self, action: Fetch | Repair, seed: str | None) -> Gather:
+        entry = action.entry
+
+        def begin() -> Partial:
+            fresh = self._disk.partial_bytes(entry.path) == 0
+            begun = self._disk.begin_file(entry.path, entry.size_bytes)
+            try:
+                if fresh and isinstance(action, Repair):
+                    self._clone_present(entry, begun)
+                elif fresh and seed is not None:
+                    with _opened(seed) as source:
+                        begun.reflink(source)
+            except BaseException:
+                begun.close()
+                raise
+            return begun
+
+        keep_old = isinstance(action, Repair) and action.quarantine
+        return Gather(
+            entry,
+            begin,
+            lambda begun: begun.missing_chunks(entry, self._cancel.check),
+            lambda begun: self._disk.finish_file(begun, entry.mode, keep_old=keep_old),
+        )
+
+    def _clone_present(self, entry: FileEntry, begun: Partial) -> None:
+        try:
+            descriptor = self._disk.open_read(entry.path)
+        except FileNotFoundError:
+            return
+        try:
+            begun.clone(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _record(self, plan: SnapshotPlan, done: Applied) -> None:
+        """Keeps what was just proved.
+
+        The ledger takes no file that changed less than 2 s ago; to read a large one again would cost more than waiting.
+        """
+        finished = [file for file in plan.manifest.files if file.path in done.gathered.finished]
+        if sum(file.size_bytes for file in finished) >= _WORTH_WAITING_BYTES:
+            self._clock.sleep(_SETTLED_S)
+        for file in finished:
+            seen = self._disk.look(file.path)
+            if isinstance(seen, SeenFile) and seen.stat == done.gathered.finished[file.path]:
+                self._remember(file, seen.stat)
+
+    def _remember(self, entry: FileEntry, stat: FileStat) -> None:
+        digests = FileDigests(entry.size_bytes, entry.sha256, "", entry.chunks)
+        self._ledger.record(entry.path, stat, digests, self._clock.now())
+
+    def _links(self, actions: Sequence[Action], done: Applied) -> None:
+        for action in actions:
+            if isinstance(action, Link) and isinstance(action.entry, LinkEntry):
+                entry = action.entry
+                self._attempt(entry, done, partial(self._disk.make_link, entry.path, entry.target))
+
+    def _pointers(self, actions: Sequence[Action], done: Applied) -> None:
+        """Pointers are made only for a whole snapshot: a library takes a reference for a hit."""
+        if done.failed:
+            return
+        pointers = [
+            action.entry for action in actions if isinstance(action, Link) and isinstance(action.entry, PointerEntry)
+        ]
+        for entry in sorted(pointers, key=lambda entry: "/refs/" in entry.path):
+            self._attempt(entry, done, partial(self._disk.make_pointer, entry.path, entry.text))
+
+
+def finding_of(failure: Failure) -> Finding:
+    """The finding that a failure about one entry amounts to."""
+    return Finding(failure.problem, failure.subject, failure.detail)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise PathUnreadable(path, str(error.strerror)) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check_size(local: str, entry: FileEntry) -> None:
+    with _opened(local) as descriptor:
+        size = os.fstat(descriptor).st_size
+    if size != entry.size_bytes:
+        raise FileDamaged(local, f"{size} bytes, expected {entry.size_bytes}")

@@ -1,0 +1,259 @@
+"""Cache → archives: blobs first, manifest second, references last; damage is refused and named.
+
+A byte is read once: a file whose digest its publisher gives is hashed while it is uploaded, others are hashed first,
+and what the ledger knows unchanged is not read at all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from zimage_syncd.decide.accept import refusals_of_change, refusals_of_state
+from zimage_syncd.digest import FileDigests
+from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
+from zimage_syncd.model.manifest import FileEntry, Manifest, Proof
+from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import DigestAlgorithm, LocalFile, LocalSnapshot
+from zimage_syncd.ports import Archive, Intent
+from zimage_syncd.recording import record
+from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.record import known_digests, opened, read_digests, remember
+from zimage_syncd.work.site import Site, selects
+from zimage_syncd.work.upload import SMALL_BYTES, upload_file
+
+_Item = TypeVar("_Item", LocalFile, FileEntry)
+
+_WORKERS = 4
+"""Files at a time; SHA-256 needs order, so one worker walks one file (measured: 4 keep a loopback server busy)."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What one backup of one snapshot did."""
+
+    read_bytes: int = 0
+    uploaded_bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, accept_changed: bool) -> Report:
+    """Backs up what is meant to every archive; returns what happened.
+
+    Args:
+        site: the cache.
+        archives: where to.
+        selection: which snapshots; without a repository every configured one, or all.
+        accept_changed: the content of a mutable revision changed, and that is wanted.
+
+    Raises:
+        SnapshotMissing, CacheEmpty: nothing in the cache is meant.
+        Stopped: somebody asked to stop; uploads under way were given up, what is finished stays.
+    """
+    started_at, started_s = site.clock.now(), site.clock.monotonic_s()
+    snapshots = _meant(site, selection)
+    findings: list[Finding] = []
+    ready = [archive for archive in archives if _prepared(site, archive, findings)]
+    results = []
+    for snapshot in snapshots:
+        results.extend(_snapshot(site, ready, snapshot, findings, accept_changed=accept_changed))
+    if selection.repo is None:
+        present = {snapshot.key.repo for snapshot in snapshots}
+        findings.extend(finding_of(SnapshotMissing(str(repo))) for repo in site.repos if repo not in present)
+    elapsed_s = site.clock.monotonic_s() - started_s
+    return Report(Job.BACKUP, started_at, elapsed_s, tuple(results), tuple(findings))
+
+
+def _meant(site: Site, selection: Selection) -> list[LocalSnapshot]:
+    found = site.find()
+    if not found:
+        raise CacheEmpty(site.disk.root)
+    meant = [snapshot for snapshot in found if selects(selection, snapshot.key, snapshot.names, site.repos)]
+    if not meant:
+        wanted = str(selection.repo) if selection.repo else ", ".join(str(repo) for repo in site.repos)
+        raise SnapshotMissing(wanted or site.disk.root, f"{site.disk.root} holds {len(found)} other snapshots")
+    return meant
+
+
+def _prepared(site: Site, archive: Archive, findings: list[Finding]) -> bool:
+    """Makes an archive ready, and gives up what an earlier run of this cache left open in it."""
+    try:
+        archive.prepare()
+        for pending in site.ledger.pending_uploads(archive.name):
+            archive.abort_uploads(pending.sha256, pending.upload_id)
+            site.ledger.end_upload(archive.name, pending.sha256)
+    except Failure as failure:
+        findings.append(finding_of(failure))
+        return False
+    return True
+
+
+def _snapshot(
+    site: Site,
+    archives: Sequence[Archive],
+    snapshot: LocalSnapshot,
+    findings: list[Finding],
+    *,
+    accept_changed: bool,
+) -> list[SnapshotResult]:
+    refusals = refusals_of_state(snapshot)
+    if refusals:
+        findings.extend(refusals)
+        return [_refused(snapshot, refusals)]
+    results = []
+    for archive in archives:
+        sent = _Sent()
+        try:
+            result = _to_archive(site, archive, snapshot, sent, accept_changed=accept_changed)
+        except Stopped:
+            raise
+        except Failure as failure:
+            sent.findings.append(finding_of(failure))
+            result = _refused(snapshot, sent.findings, f"failed: {archive.name}")
+        results.append(result)
+        findings.extend(finding for finding in sent.findings if finding not in findings)
+    return results
+
+
+def _refused(snapshot: LocalSnapshot, refusals: Sequence[Finding], action: str = "refused") -> SnapshotResult:
+    detail = f"{refusals[0].problem.title}: {refusals[0].detail or refusals[0].subject}"
+    more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
+    return SnapshotResult(
+        str(snapshot.key), action, detail + more, files=len(snapshot.files), total_bytes=snapshot.size_bytes
+    )
+
+
+def _to_archive(
+    site: Site, archive: Archive, snapshot: LocalSnapshot, sent: _Sent, *, accept_changed: bool
+) -> SnapshotResult:
+    site.monitor.begin(f"back up {snapshot.key} to {archive.name}", snapshot.size_bytes)
+    expected = [file.expected.hex for file in snapshot.files if file.expected is not None]
+    with archive.announce(expected) as intent:
+        digests = _digests(site, archive, snapshot, sent, intent)
+        if sent.findings:
+            site.monitor.finish()
+            return _refused(snapshot, sent.findings)
+        manifest = record(snapshot, digests)
+        last_good = site.shelf.load(snapshot.key)
+        sent.findings.extend(refusals_of_change(manifest, last_good, accept_changed=accept_changed))
+        if sent.findings:
+            site.monitor.finish()
+            return _refused(snapshot, sent.findings)
+        _upload_rest(site, archive, snapshot, manifest, sent, intent)
+        if sent.findings:
+            site.monitor.finish()
+            return _refused(snapshot, sent.findings)
+        before = {stored.manifest_id for stored in archive.snapshots()}
+        archive.publish(manifest, snapshot.names, site.host)
+    site.shelf.save(manifest)
+    site.monitor.finish()
+    return _result(snapshot, manifest, archive.name, sent, was_there=manifest.id in before)
+
+
+def _digests(
+    site: Site, archive: Archive, snapshot: LocalSnapshot, sent: _Sent, intent: Intent
+) -> dict[str, FileDigests]:
+    """Digests of all files, by path; large ones with a known digest are uploaded on the way."""
+    digests: dict[str, FileDigests] = {}
+
+    def one(file: LocalFile) -> None:
+        known = known_digests(site, file)
+        if known is not None:
+            site.monitor.advance(file.size_bytes)
+        elif _can_stream(file) and archive.blob(_expected(file)) is None:
+            known = _stream(site, archive, file, sent)
+        else:
+            known = read_digests(site, file)
+            with sent.lock:
+                sent.read_bytes += known.size_bytes
+        with sent.lock:
+            digests[file.path] = known
+
+    _each(site, snapshot.files, one, sent, intent)
+    return digests
+
+
+def _can_stream(file: LocalFile) -> bool:
+    known = file.expected is not None and file.expected.algorithm is DigestAlgorithm.SHA256
+    return known and file.size_bytes > SMALL_BYTES
+
+
+def _expected(file: LocalFile) -> str:
+    return "" if file.expected is None else file.expected.hex
+
+
+def _stream(site: Site, archive: Archive, file: LocalFile, sent: _Sent, sha256: str = "") -> FileDigests:
+    def on_bytes(count: int) -> None:
+        site.cancel.check()
+        site.monitor.advance(count)
+
+    with opened(site, file) as payload:
+        digests = upload_file(
+            archive,
+            site.ledger,
+            file.path,
+            payload.descriptor,
+            payload.stat,
+            sha256 or _expected(file),
+            on_bytes,
+        )
+        remember(site, file, payload, digests)
+    with sent.lock:
+        sent.read_bytes += digests.size_bytes
+        sent.uploaded_bytes += digests.size_bytes
+    return digests
+
+
+def _upload_rest(
+    site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: _Sent, intent: Intent
+) -> None:
+    """Uploads the blobs that the archive still lacks; equal content once, whatever its paths."""
+    files = {file.path: file for file in snapshot.files}
+    wanted: dict[str, FileEntry] = {entry.sha256: entry for entry in manifest.files}
+
+    def one(entry: FileEntry) -> None:
+        blob = archive.blob(entry.sha256)
+        if blob is None or blob.size_bytes != entry.size_bytes:
+            _stream(site, archive, files[entry.path], sent, entry.sha256)
+
+    _each(site, list(wanted.values()), one, sent, intent)
+
+
+def _each(site: Site, items: Sequence[_Item], act: Callable[[_Item], None], sent: _Sent, intent: Intent) -> None:
+    """Does something with every item, several at a time; a failure is a finding and stops no other item."""
+
+    def guarded(item: _Item) -> None:
+        site.cancel.check()
+        intent.renew()
+        try:
+            act(item)
+        except Stopped:
+            raise
+        except Failure as failure:
+            with sent.lock:
+                sent.findings.append(finding_of(failure))
+
+    largest_first = sorted(items, key=lambda item: -item.size_bytes)
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="backup") as pool:
+        list(pool.map(guarded, largest_first))
+
+
+def _result(snapshot: LocalSnapshot, manifest: Manifest, store: str, sent: _Sent, *, was_there: bool) -> SnapshotResult:
+    unchanged = was_there and not sent.uploaded_bytes
+    state = "" if manifest.proof is Proof.PROVED else "; unproved: nothing was there to compare its content with"
+    names = ", ".join(snapshot.names)
+    return SnapshotResult(
+        snapshot=str(snapshot.key),
+        action="unchanged" if unchanged else "backed up",
+        detail=(f"{store} has it already as {names}" if unchanged else f"to {store} as {names}") + state,
+        manifest_id=manifest.id,
+        files=len(manifest.files),
+        total_bytes=manifest.size_bytes,
+        checked_bytes=sent.read_bytes,
+        written_bytes=sent.uploaded_bytes,
+    )

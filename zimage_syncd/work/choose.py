@@ -1,0 +1,127 @@
+"""Which snapshots of which stores a selection means: the nearest store that has one gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zimage_syncd.model.failures import Failure, NotInStore, SnapshotMissing
+from zimage_syncd.model.manifest import Manifest
+from zimage_syncd.model.report import Finding
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import RepoId, SnapshotKey
+from zimage_syncd.ports import SnapshotSource, StoredSnapshot
+from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.site import selects
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A snapshot that is to be restored."""
+
+    manifest: Manifest
+    """What it consists of."""
+    source: SnapshotSource
+    """The store that has it, the nearest one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a selection came to."""
+
+    chosen: tuple[Chosen, ...]
+    """Snapshots, each once."""
+    findings: tuple[Finding, ...]
+    """Stores that could not be asked, manifests that cannot be trusted, repositories that no store has."""
+
+
+def choose(sources: Sequence[SnapshotSource], selection: Selection, repos: tuple[RepoId, ...]) -> Choice:
+    """Finds the snapshots that a selection means.
+
+    Args:
+        sources: stores, the nearest first.
+        selection: what a person named.
+        repos: what must be present, where the selection names no repository.
+
+    Raises:
+        Failure: no store could be asked; the first one's failure.
+        NotInStore: the stores were asked, and none has anything that is meant.
+    """
+    chosen: dict[str, Chosen] = {}
+    findings: list[Finding] = []
+    failures: list[Failure] = []
+    seen: set[tuple[object, ...]] = set()
+    for source in sources:
+        try:
+            stored = source.snapshots()
+        except Failure as failure:
+            failures.append(failure)
+            continue
+        for candidate in _meant(source, stored, selection, repos):
+            place = (candidate.layout, candidate.repo, candidate.name)
+            if place in seen:
+                continue
+            manifest = _manifest(source, candidate, findings)
+            if manifest is not None:
+                seen.add(place)
+                chosen.setdefault(manifest.id, Chosen(manifest, source))
+    if not chosen:
+        _nothing(sources, selection, repos, failures, findings)
+    findings.extend(finding_of(failure) for failure in failures)
+    if selection.repo is None:
+        present = {item.manifest.key.repo for item in chosen.values()}
+        findings.extend(finding_of(NotInStore(str(repo))) for repo in repos if repo not in present)
+    return Choice(tuple(sorted(chosen.values(), key=lambda item: item.manifest.key)), tuple(findings))
+
+
+def _meant(
+    source: SnapshotSource, stored: Sequence[StoredSnapshot], selection: Selection, repos: tuple[RepoId, ...]
+) -> list[StoredSnapshot]:
+    if selection.snapshot_id is None:
+        return [item for item in stored if _selects(selection, item, repos)]
+    history = [
+        old
+        for item in stored
+        if _selects(Selection(selection.repo, selection.revision, selection.layout), item, ())
+        for old in source.history(item.layout, item.repo, item.name)
+    ]
+    matching = [item for item in history if item.manifest_id.startswith(selection.snapshot_id)]
+    return list({item.manifest_id: item for item in reversed(matching)}.values())
+
+
+def _selects(selection: Selection, stored: StoredSnapshot, repos: tuple[RepoId, ...]) -> bool:
+    return selects(selection, SnapshotKey(stored.layout, stored.repo, stored.name), (stored.name,), repos)
+
+
+def _manifest(source: SnapshotSource, stored: StoredSnapshot, findings: list[Finding]) -> Manifest | None:
+    """The newest manifest under this name that can be trusted; each older one that is taken instead is a finding."""
+    history = [stored, *(old for old in source.history(stored.layout, stored.repo, stored.name) if _older(old, stored))]
+    for item in history:
+        try:
+            return source.manifest(item.manifest_id)
+        except Failure as failure:
+            findings.append(finding_of(failure))
+    return None
+
+
+def _older(old: StoredSnapshot, stored: StoredSnapshot) -> bool:
+    return old.sequence < stored.sequence and old.manifest_id != stored.manifest_id
+
+
+def _nothing(
+    sources: Sequence[SnapshotSource],
+    selection: Selection,
+    repos: tuple[RepoId, ...],
+    failures: list[Failure],
+    findings: list[Finding],
+) -> None:
+    if failures and len(failures) == len(sources):
+        raise failures[0]
+    wanted = str(selection.repo) if selection.repo is not None else ", ".join(str(repo) for repo in repos)
+    asked = ", ".join(source.name for source in sources)
+    trouble = "; ".join(str(failure) for failure in failures)
+    trouble = trouble or "; ".join(f"{finding.problem.title}: {finding.subject}" for finding in findings)
+    detail = f"asked {asked}" if asked else "no store is configured"
+    if not sources:
+        raise SnapshotMissing(wanted or "any snapshot", detail)
+    raise NotInStore(wanted or "any snapshot", f"{detail}; {trouble}" if trouble else detail)

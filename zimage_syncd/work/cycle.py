@@ -1,0 +1,92 @@
+"""One cycle: observe → detect → plan → restore → verify → health → report. Read this first.
+
+The daemon runs it at every start: whatever happened to the disks, afterwards the cache is where the libraries look, or
+the report says why it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zimage_syncd.model.failures import Failure, Stopped
+from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
+from zimage_syncd.model.verdict import CacheState, SystemState, Verdict
+from zimage_syncd.ports import Clock
+from zimage_syncd.work.apply import finding_of
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a cycle does, bound to one configuration."""
+
+    detect: Callable[[], Verdict]
+    """Observes the disks and says what happened."""
+    keep_links: Callable[[], tuple[list[str], list[Finding]]]
+    """Makes lost cache links; returns sentences and findings."""
+    restore: Callable[[], Report]
+    """Plans and brings back what is missing."""
+    verify: Callable[[], Report]
+    """Checks quickly, and mends where that is configured."""
+    health: Callable[[], Report] | None
+    """Proves the cache; None where it is switched off."""
+    remember: Callable[[], None]
+    """Writes both marks, so that the next start knows this one."""
+    clock: Clock
+    """Time."""
+
+
+def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Report]:
+    """Does one cycle; what fails is in the report and does not stop what can still be done.
+
+    Args:
+        steps: what to do.
+        prove_after: health.after: `reset`, `restore` and `repair` ask for a health check.
+
+    Raises:
+        Stopped: somebody asked to stop.
+    """
+    started_at, started_s = steps.clock.now(), steps.clock.monotonic_s()
+    verdict = steps.detect()
+    happened = {"reset"} if verdict.system in {SystemState.NEW, SystemState.ROLLED_BACK} else set()
+    notes, findings = list(verdict.evidence), list[Finding]()
+    snapshots: list[SnapshotResult] = []
+    if verdict.may_write:
+        steps.remember()
+        _take(_guarded(Job.RESTORE, steps, steps.restore), "restored", "restore", happened, snapshots, findings)
+        if _restored_or_there(verdict, snapshots):
+            _take(_guarded(Job.VERIFY, steps, steps.verify), "mended", "repair", happened, snapshots, findings)
+        sentences, trouble = steps.keep_links()
+        notes.extend(sentences)
+        findings.extend(trouble)
+        if steps.health is not None and happened & prove_after:
+            _take(_guarded(Job.HEALTH, steps, steps.health), "", "", happened, snapshots, findings)
+    elapsed_s = steps.clock.monotonic_s() - started_s
+    return verdict, Report(Job.CYCLE, started_at, elapsed_s, tuple(snapshots), tuple(findings), tuple(notes))
+
+
+def _restored_or_there(verdict: Verdict, snapshots: list[SnapshotResult]) -> bool:
+    return bool(snapshots) or verdict.cache is CacheState.PRESENT
+
+
+def _guarded(job: Job, steps: Steps, act: Callable[[], Report]) -> Report:
+    try:
+        return act()
+    except Stopped:
+        raise
+    except Failure as failure:
+        return Report(job, steps.clock.now(), 0.0, (), (finding_of(failure),))
+
+
+def _take(
+    report: Report,
+    action: str,
+    event: str,
+    happened: set[str],
+    snapshots: list[SnapshotResult],
+    findings: list[Finding],
+) -> None:
+    snapshots.extend(report.snapshots)
+    findings.extend(finding for finding in report.findings if finding not in findings)
+    if any(result.action == action for result in report.snapshots):
+        happened.add(event)

@@ -1,0 +1,114 @@
+"""Proves a snapshot by using it: the probe's result becomes a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import SnapshotMissing
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.model.problems import Problem
+from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
+from zimage_syncd.model.status import HealthReport
+from zimage_syncd.ports import Probe
+from zimage_syncd.work.site import Site, selects
+
+_PROBLEMS: dict[HealthOutcome, Problem] = {
+    HealthOutcome.WRONG_PICTURE: problems.WRONG_PICTURE,
+    HealthOutcome.NO_GPU: problems.NO_GPU,
+    HealthOutcome.GPU_BUSY: problems.GPU_BUSY,
+    HealthOutcome.OUT_OF_MEMORY: problems.OUT_OF_MEMORY,
+    HealthOutcome.TIMEOUT: problems.PROBE_TIMEOUT,
+    HealthOutcome.CRASHED: problems.PROBE_CRASHED,
+    HealthOutcome.LOAD_FAILED: problems.LOAD_FAILED,
+    HealthOutcome.FILES_DAMAGED: problems.HEADER_DAMAGED,
+    HealthOutcome.MISSING_EXTRA: problems.PROBE_EXTRA_MISSING,
+    HealthOutcome.NOT_APPLICABLE: problems.NOT_APPLICABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """How a health check is done."""
+
+    level: HealthLevel
+    """How much."""
+    device: str
+    """auto, cuda or cpu."""
+    size_px: int
+    """Width and height of the picture in pixels."""
+    steps: int
+    """Denoising steps."""
+    timeout_s: float
+    """For each snapshot, in seconds."""
+    pictures: str
+    """Absolute path of the directory for pictures."""
+
+
+def check_health(site: Site, probe: Probe, selection: Selection, settings: HealthSettings) -> HealthReport:
+    """Checks every snapshot that is meant; returns what came out.
+
+    Raises:
+        SnapshotMissing: the cache has nothing that is meant.
+        Stopped: somebody asked to stop; the probe's process group is gone.
+    """
+    started_at, started_s = site.clock.now(), site.clock.monotonic_s()
+    meant = _meant(site, selection)
+    results: list[tuple[str, HealthResult]] = []
+    rows: list[SnapshotResult] = []
+    findings: list[Finding] = []
+    for snapshot in meant:
+        if isinstance(snapshot.completeness, Incomplete):
+            detail = "; ".join(snapshot.completeness.reasons[:5])
+            findings.append(Finding(problems.SNAPSHOT_INCOMPLETE, str(snapshot.key), detail))
+            continue
+        site.monitor.note(f"health check of {snapshot.key}")
+        result = probe.run(_request(site, snapshot, settings), settings.timeout_s, site.cancel)
+        results.append((str(snapshot.key), result))
+        rows.append(_row(site, snapshot, result))
+        problem = _PROBLEMS.get(result.outcome)
+        if problem is not None:
+            findings.append(Finding(problem, str(snapshot.key), result.detail))
+    elapsed_s = site.clock.monotonic_s() - started_s
+    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings))
+    return HealthReport(report, tuple(results))
+
+
+def _meant(site: Site, selection: Selection) -> Sequence[LocalSnapshot]:
+    meant = [snapshot for snapshot in site.find() if selects(selection, snapshot.key, snapshot.names, site.repos)]
+    if not meant:
+        raise SnapshotMissing(str(selection.repo or site.disk.root))
+    return meant
+
+
+def _request(site: Site, snapshot: LocalSnapshot, settings: HealthSettings) -> HealthRequest:
+    stamp = site.clock.now().strftime("%Y%m%dT%H%M%SZ")
+    name = f"{stamp}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}.png"
+    return HealthRequest(
+        directory=f"{site.disk.root}/{snapshot.directory}",
+        layout=str(snapshot.key.layout),
+        repo=str(snapshot.key.repo),
+        revision=snapshot.key.revision,
+        level=settings.level,
+        device=settings.device,
+        size_px=settings.size_px,
+        steps=settings.steps,
+        picture=os.path.join(settings.pictures, name),
+    )
+
+
+def _row(site: Site, snapshot: LocalSnapshot, result: HealthResult) -> SnapshotResult:
+    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.timings_s)
+    parts = [result.detail, f"{result.device} {result.dtype}".strip(), took]
+    return SnapshotResult(
+        str(snapshot.key),
+        f"{result.outcome} ({result.level})",
+        "; ".join(part for part in parts if part),
+        files=len(snapshot.files),
+        total_bytes=snapshot.size_bytes,
+        directory=f"{site.disk.root}/{snapshot.directory}",
+    )

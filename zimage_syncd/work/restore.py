@@ -1,0 +1,179 @@
+"""Brings snapshots back from stores: examine, plan, check the space, gather, link.
+
+The plan is data: `--dry-run` prints it, `restore` carries the same plan out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zimage_syncd.model.failures import LinkModeUnsupported, NoSpace
+from zimage_syncd.model.manifest import FileEntry
+from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Plan, Refuse, Repair, SetMode, SnapshotPlan
+from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.ports import SnapshotSource
+from zimage_syncd.work.apply import Applied
+from zimage_syncd.work.choose import choose
+from zimage_syncd.work.examine import Depth, needed_bytes
+from zimage_syncd.work.site import Site
+
+_SPARE_BYTES = 16 * 2**20
+"""Left free on top of what a restore needs: for directories, the ledger and reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSource:
+    """A store and how its payload is to arrive."""
+
+    source: SnapshotSource
+    """The store."""
+    mode: LinkMode
+    """As configured for it, or as the command line says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan and what was found while it was made."""
+
+    plan: Plan
+    """What is going to be done."""
+    findings: tuple[Finding, ...]
+    """Stores that could not be asked, and the like."""
+
+
+def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) -> Prepared:
+    """Looks at stores and cache, and says what a restore does. Writes nothing.
+
+    Raises:
+        NotInStore: no store has what is meant.
+        LinkModeUnsupported: the store's payload cannot arrive in that mode.
+        StoreUnreachable, StoreDenied, StoreMissing: no store could be asked.
+    """
+    choice = choose([item.source for item in sources], selection, site.repos)
+    examiner = site.examiner()
+    planned: dict[str, str] = {}
+    snapshots = []
+    for chosen in choice.chosen:
+        manifest = chosen.manifest
+        site.monitor.begin(f"examine {manifest.key}", manifest.size_bytes)
+        actions = examiner.examine(manifest, Depth.KNOWN)
+        site.monitor.finish()
+        mode = next(item.mode for item in sources if item.source is chosen.source)
+        _check_mode(chosen.source, mode)
+        directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
+        actions = _without_repeats(actions, planned)
+        snapshots.append(SnapshotPlan(manifest, chosen.source.name, mode, directory, tuple(actions)))
+    needed = sum(_needed(site, snapshot) for snapshot in snapshots)
+    plan = Plan(tuple(snapshots), needed, site.disk.free_bytes())
+    return Prepared(plan, choice.findings)
+
+
+def _check_mode(source: SnapshotSource, mode: LinkMode) -> None:
+    if mode not in {LinkMode.AUTO, LinkMode.COPY} and mode not in source.modes():
+        possible = ", ".join(sorted({"auto", "copy", *source.modes()}))
+        raise LinkModeUnsupported(f"{source.name} ({source.describe()})", f"{mode}; possible are {possible}")
+
+
+def _without_repeats(actions: list[Action], planned: dict[str, str]) -> list[Action]:
+    """Payload that an earlier snapshot of the same plan brings is not brought again."""
+    result: list[Action] = []
+    seen_before = frozenset(planned)
+    for action in actions:
+        if isinstance(action, Fetch | Repair):
+            path, content = action.entry.path, action.entry.sha256
+            if planned.setdefault(path, content) != content:
+                result.append(Refuse(action.entry, f"another snapshot of this restore has {path} with other content"))
+                continue
+            if path in seen_before:
+                result.append(Keep(action.entry, "comes with another snapshot of this restore"))
+                continue
+        result.append(action)
+    return result
+
+
+def _needed(site: Site, snapshot: SnapshotPlan) -> int:
+    def occupied(file: FileEntry) -> int:
+        return site.disk.partial_bytes(file.path)
+
+    linked = snapshot.mode in {LinkMode.SYMLINK, LinkMode.HARDLINK, LinkMode.REFLINK}
+    return needed_bytes(list(snapshot.actions), occupied, linked=linked)
+
+
+def restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) -> Report:
+    """Brings back what is meant; returns what happened.
+
+    Raises:
+        NoSpace: the disk cannot take it; nothing was written.
+        Stopped: somebody asked to stop; the next run goes on from there.
+        Failure: as `plan_restore`.
+    """
+    started_at, started_s = site.clock.now(), site.clock.monotonic_s()
+    prepared = plan_restore(site, sources, selection)
+    check_space(site, prepared.plan.needed_bytes)
+    findings = list(prepared.findings)
+    results = [_restore_one(site, sources, snapshot, findings) for snapshot in prepared.plan.snapshots]
+    elapsed_s = site.clock.monotonic_s() - started_s
+    return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(findings))
+
+
+def check_space(site: Site, needed_bytes: int) -> None:
+    """Refuses what the disk cannot take.
+
+    Raises:
+        NoSpace: with what it needs and what is free.
+    """
+    free_bytes = site.disk.free_bytes()
+    if needed_bytes and needed_bytes + _SPARE_BYTES > free_bytes:
+        raise NoSpace(site.disk.root, f"needs {needed_bytes + _SPARE_BYTES:,} bytes, {free_bytes:,} are free")
+
+
+def _restore_one(
+    site: Site, sources: Sequence[RestoreSource], plan: SnapshotPlan, findings: list[Finding]
+) -> SnapshotResult:
+    manifest = plan.manifest
+    ordered = sorted(sources, key=lambda item: item.source.name != plan.source)
+    site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan))
+    done = site.applier().apply(plan, [item.source for item in ordered])
+    site.monitor.finish()
+    findings.extend(done.findings)
+    findings.extend(done.failed.values())
+    if not done.failed:
+        site.shelf.save(manifest)
+    return _result(plan, done)
+
+
+def _work_bytes(plan: SnapshotPlan) -> int:
+    return sum(action.entry.size_bytes for action in plan.actions if isinstance(action, Fetch | Repair))
+
+
+def _result(plan: SnapshotPlan, done: Applied) -> SnapshotResult:
+    changed = [action for action in plan.actions if not isinstance(action, Keep)]
+    fetched = sum(isinstance(action, Fetch) for action in plan.actions)
+    mended = sum(isinstance(action, Repair | SetMode) for action in plan.actions)
+    kept = sum(isinstance(action, Keep) for action in plan.actions)
+    if done.failed:
+        action = "failed"
+        detail = f"{len(done.failed)} of {len(plan.actions)} entries could not be brought back"
+    elif changed:
+        action = "restored"
+        detail = f"{fetched} files brought back, {mended} mended, {kept} entries were right"
+    else:
+        action = "unchanged"
+        detail = "everything was there and right"
+    if done.linked_files:
+        detail += f"; {done.linked_files} linked: not read, so run verify --deep"
+    return SnapshotResult(
+        snapshot=str(plan.manifest.key),
+        action=action,
+        detail=detail,
+        manifest_id=plan.manifest.id,
+        files=len(plan.manifest.files),
+        total_bytes=plan.manifest.size_bytes,
+        checked_bytes=0,
+        written_bytes=sum(done.gathered.read_bytes.values()),
+        linked_bytes=done.linked_bytes,
+        sources=tuple(SourceUse(name, count) for name, count in sorted(done.gathered.read_bytes.items())),
+        directory=plan.directory,
+    )

@@ -1,0 +1,89 @@
+"""A cache directory with everything that jobs need to work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import LocalSnapshot, RepoId, SnapshotKey
+from zimage_syncd.ports import Cancel, Clock, Disk, Layout, Ledger, ManifestShelf, Monitor
+from zimage_syncd.work.apply import Applier
+from zimage_syncd.work.examine import Examiner
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a job works on and with."""
+
+    disk: Disk
+    """The cache."""
+    ledger: Ledger
+    """What is known of its files."""
+    shelf: ManifestShelf
+    """The last good manifests."""
+    layouts: Sequence[Layout]
+    """What the cache's files mean."""
+    clock: Clock
+    """Time."""
+    monitor: Monitor
+    """Is told how far a job is."""
+    cancel: Cancel
+    """A wish to stop."""
+    host: str
+    """This machine's name, for references and reports."""
+    repos: tuple[RepoId, ...] = ()
+    """cache.repos: what must be present; empty: whatever is there."""
+    linked_roots: tuple[str, ...] = ()
+    """Directories of recorded stores, into which files of the cache may be linked."""
+
+    def find(self) -> list[LocalSnapshot]:
+        """All snapshots of the cache, sorted by key."""
+        found = [snapshot for layout in self.layouts for snapshot in layout.find(self.disk.root, self.linked_roots)]
+        return sorted(found, key=lambda snapshot: snapshot.key)
+
+    def owns(self, key: SnapshotKey, path: RelPath) -> bool:
+        """Whether some layout lets a manifest of `key` have an entry at `path`."""
+        return any(key.layout in layout.names and layout.owns(key, path) for layout in self.layouts)
+
+    def layout_of(self, key: SnapshotKey) -> Layout:
+        """The layout of a snapshot."""
+        return next(layout for layout in self.layouts if key.layout in layout.names)
+
+    def examiner(self) -> Examiner:
+        """Looks at this cache's entries; bytes that it handles are the monitor's."""
+        return Examiner(
+            self.disk,
+            self.ledger,
+            self.clock,
+            self.cancel,
+            linked_roots=self.linked_roots,
+            on_bytes=self.monitor.advance,
+        )
+
+    def applier(self) -> Applier:
+        """Carries actions out on this cache."""
+        return Applier(self.disk, self.ledger, self.clock, self.monitor, self.cancel)
+
+
+def selects(selection: Selection, key: SnapshotKey, names: tuple[str, ...], repos: tuple[RepoId, ...] = ()) -> bool:
+    """Whether a selection means a snapshot.
+
+    Args:
+        selection: what a person named.
+        key: the snapshot.
+        names: its branches and tags.
+        repos: what counts where the selection names no repository; empty: everything.
+    """
+    if selection.repo is not None:
+        if key.repo != selection.repo:
+            return False
+    elif repos and key.repo not in repos:
+        return False
+    if selection.layout is not None and key.layout is not selection.layout:
+        return False
+    if selection.revision is None:
+        return True
+    abbreviated = len(selection.revision) >= 7 and key.revision.startswith(selection.revision)
+    return selection.revision in names or key.revision == selection.revision or abbreviated

@@ -1,0 +1,261 @@
+"""Compares the cache with its last good manifests, names what is wrong, and mends it where that is asked for.
+
+Quick: presence, sizes, links, headers. Deep: every byte. A file's own list (trees/, blob names) is compared where there
+is no manifest yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from zimage_syncd.digest import hash_descriptor
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
+from zimage_syncd.model.manifest import Manifest
+from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, SnapshotPlan
+from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import DigestAlgorithm, Incomplete, LocalFile, LocalSnapshot, SnapshotKey
+from zimage_syncd.ports import SnapshotSource
+from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.examine import Depth, needed_bytes
+from zimage_syncd.work.names import shown
+from zimage_syncd.work.restore import check_space
+from zimage_syncd.work.site import Site, selects
+
+
+@dataclass(slots=True)
+class _Checked:
+    """What was found of one snapshot."""
+
+    result: SnapshotResult
+    findings: list[Finding]
+
+
+def verify(site: Site, sources: Sequence[SnapshotSource], selection: Selection, *, deep: bool, repair: bool) -> Report:
+    """Checks what is meant; returns what was found and, with `repair`, what was mended.
+
+    Args:
+        site: the cache.
+        sources: stores that manifests and good chunks may come from, the nearest first; asked only where needed.
+        selection: which snapshots.
+        deep: read every byte.
+        repair: mend what is wrong.
+
+    Raises:
+        SnapshotMissing: what the selection names is not in the cache and never was.
+        Stopped: somebody asked to stop.
+    """
+    started_at, started_s = site.clock.now(), site.clock.monotonic_s()
+    local = {snapshot.key: snapshot for snapshot in site.find()}
+    keys = _keys(site, selection, local)
+    results: list[SnapshotResult] = []
+    findings: list[Finding] = []
+    for key in keys:
+        checked = _snapshot(site, sources, key, local.get(key), deep=deep, repair=repair)
+        results.append(checked.result)
+        findings.extend(checked.findings)
+    missing = [] if selection.repo else [repo for repo in site.repos if all(key.repo != repo for key in keys)]
+    findings.extend(finding_of(SnapshotMissing(str(repo))) for repo in missing)
+    elapsed_s = site.clock.monotonic_s() - started_s
+    return Report(Job.VERIFY, started_at, elapsed_s, tuple(results), tuple(findings))
+
+
+def _keys(site: Site, selection: Selection, local: dict[SnapshotKey, LocalSnapshot]) -> list[SnapshotKey]:
+    known = set(local) | set(site.shelf.keys())
+    keys = []
+    for key in sorted(known):
+        names = local[key].names if key in local else ()
+        if not selects(selection, key, names, site.repos) or _superseded(key, local):
+            continue
+        if selection.snapshot_id is not None:
+            manifest = site.shelf.load(key)
+            if manifest is None or not manifest.id.startswith(selection.snapshot_id):
+                continue
+        keys.append(key)
+    if not keys and selection != Selection():
+        raise SnapshotMissing(str(selection.repo or selection.snapshot_id or selection.revision), site.disk.root)
+    if not keys:
+        raise CacheEmpty(site.disk.root)
+    return keys
+
+
+def _superseded(key: SnapshotKey, local: dict[SnapshotKey, LocalSnapshot]) -> bool:
+    """Whether a recorded snapshot was removed while another one of its repository stayed: a library's clean-up."""
+    same = [other for other in local if (other.layout, other.repo) == (key.layout, key.repo)]
+    return key not in local and bool(same)
+
+
+def _snapshot(
+    site: Site,
+    sources: Sequence[SnapshotSource],
+    key: SnapshotKey,
+    local: LocalSnapshot | None,
+    *,
+    deep: bool,
+    repair: bool,
+) -> _Checked:
+    manifest = site.shelf.load(key) or _stored_manifest(sources, key)
+    if manifest is None:
+        if local is None:
+            return _Checked(SnapshotResult(str(key), "missing"), [Finding(problems.SNAPSHOT_MISSING, str(key))])
+        return _without_manifest(site, local, deep=deep)
+    incomplete = local is not None and isinstance(local.completeness, Incomplete)
+    actions, read_bytes = _examine(site, manifest, Depth.DEEP if deep else Depth.QUICK)
+    findings = _findings(manifest, actions)
+    if incomplete and not findings and not deep:
+        # A header does not fit although sizes do: only reading tells which chunk it is.
+        actions, read_bytes = _examine(site, manifest, Depth.DEEP)
+        findings = _findings(manifest, actions)
+    result = SnapshotResult(
+        str(key),
+        "verified" if not findings else "damaged",
+        detail=_detail(actions, deep=deep),
+        manifest_id=manifest.id,
+        files=len(manifest.files),
+        total_bytes=manifest.size_bytes,
+        checked_bytes=read_bytes,
+    )
+    if not findings and incomplete and local is not None and isinstance(local.completeness, Incomplete):
+        reasons = "; ".join(local.completeness.reasons[:5])
+        findings.append(Finding(problems.SNAPSHOT_INCOMPLETE, str(key), reasons))
+        result = replace(result, action="incomplete")
+    elif findings and repair:
+        result, findings = _mend(site, sources, manifest, actions, result)
+    elif not findings:
+        site.shelf.save(manifest)
+    return _Checked(result, findings)
+
+
+def _examine(site: Site, manifest: Manifest, depth: Depth) -> tuple[list[Action], int]:
+    verb = "verify" if depth is Depth.DEEP else "check"
+    site.monitor.begin(f"{verb} {manifest.key}", manifest.size_bytes)
+    examiner = site.examiner()
+    actions = examiner.examine(manifest, depth)
+    site.monitor.finish()
+    return actions, examiner.read_bytes
+
+
+def _stored_manifest(sources: Sequence[SnapshotSource], key: SnapshotKey) -> Manifest | None:
+    """The newest manifest of exactly this snapshot in any store that answers."""
+    for source in sources:
+        try:
+            for stored in source.snapshots():
+                if (stored.layout, stored.repo) != (key.layout, key.repo) or not stored.manifest_id:
+                    continue
+                manifest = source.manifest(stored.manifest_id)
+                if manifest.key == key:
+                    return manifest
+        except Stopped:
+            raise
+        except Failure:
+            continue  # another store may answer; none at all is reported as "no manifest to compare with"
+    return None
+
+
+def _findings(manifest: Manifest, actions: Sequence[Action]) -> list[Finding]:
+    found = []
+    for action in actions:
+        if isinstance(action, Keep):
+            continue
+        chunks = getattr(action, "chunks", ())
+        found.append(Finding(action.problem, shown(manifest, action.entry.path), action.reason, tuple(chunks)))
+    return found
+
+
+def _detail(actions: Sequence[Action], *, deep: bool) -> str:
+    linked = sum(isinstance(action, Keep) and action.reason.startswith("linked") for action in actions)
+    detail = "every byte was read" if deep else "presence, sizes, links and headers"
+    return f"{detail}; {linked} files are linked" if linked else detail
+
+
+def _mend(
+    site: Site,
+    sources: Sequence[SnapshotSource],
+    manifest: Manifest,
+    actions: Sequence[Action],
+    result: SnapshotResult,
+) -> tuple[SnapshotResult, list[Finding]]:
+    check_space(site, needed_bytes(list(actions), lambda file: site.disk.partial_bytes(file.path), linked=False))
+    directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
+    plan = SnapshotPlan(manifest, "", LinkMode.COPY, directory, tuple(actions))
+    fetched = sum(action.fetch_bytes for action in actions if isinstance(action, Fetch))
+    site.monitor.begin(f"mend {manifest.key}", max(fetched, plan.fetch_bytes))
+    done = site.applier().apply(plan, sources)
+    site.monitor.finish()
+    findings = list(done.findings)
+    for action in actions:
+        if isinstance(action, Keep):
+            continue
+        subject = shown(manifest, action.entry.path)
+        trouble = done.failed.get(action.entry.path)
+        chunks = tuple(getattr(action, "chunks", ()))
+        if trouble is None:
+            findings.append(Finding(action.problem, subject, action.reason, chunks, mended=True))
+        else:
+            why = f"{action.reason}; {trouble.problem.title}: {trouble.detail or trouble.subject}"
+            findings.append(Finding(problems.UNREPAIRED, subject, why, chunks))
+    used = tuple(SourceUse(name, count) for name, count in sorted(done.gathered.read_bytes.items()))
+    if not done.failed:
+        site.shelf.save(manifest)
+    action_word = "failed" if done.failed else "mended"
+    return replace(
+        result, action=action_word, written_bytes=sum(use.read_bytes for use in used), sources=used
+    ), findings
+
+
+def _without_manifest(site: Site, local: LocalSnapshot, *, deep: bool) -> _Checked:
+    """Nothing was recorded yet: what the publisher says (trees/, blob names) is all there is to compare with."""
+    findings: list[Finding] = []
+    if isinstance(local.completeness, Incomplete):
+        reasons = "; ".join(local.completeness.reasons[:5])
+        findings.append(Finding(problems.SNAPSHOT_INCOMPLETE, str(local.key), reasons))
+    else:
+        findings.append(Finding(problems.NEVER_RECORDED, str(local.key)))
+    checked = 0
+    if deep:
+        site.monitor.begin(f"verify {local.key}", local.size_bytes)
+        for file in local.files:
+            if file.expected is not None:
+                checked += file.size_bytes
+                findings.extend(_against_publisher(site, file))
+        site.monitor.finish()
+    counted = [finding for finding in findings if finding.counts]
+    result = SnapshotResult(
+        str(local.key),
+        "damaged" if counted else "checked",
+        "compared with what its publisher lists",
+        files=len(local.files),
+        total_bytes=local.size_bytes,
+        checked_bytes=checked,
+    )
+    return _Checked(result, findings)
+
+
+def _against_publisher(site: Site, file: LocalFile) -> list[Finding]:
+    expected = file.expected
+    if expected is None or file.linked_to is not None:
+        return []
+
+    def on_piece(count: int) -> None:
+        site.cancel.check()
+        site.monitor.advance(count)
+
+    with_git_sha1 = expected.algorithm is DigestAlgorithm.GIT_SHA1
+    try:
+        descriptor = site.disk.open_read(file.path)
+    except FileNotFoundError:
+        return [Finding(problems.FILE_MISSING, file.path)]
+    try:
+        digests = hash_descriptor(descriptor, file.size_bytes, with_git_sha1=with_git_sha1, on_piece=on_piece)
+    except OSError as error:
+        return [Finding(problems.DISK_ERROR, file.path, str(error))]
+    finally:
+        os.close(descriptor)
+    if digests.matches(expected):
+        return []
+    found = digests.git_sha1 if with_git_sha1 else digests.sha256
+    detail = f"{expected.source} says {expected.hex}, the content hashes to {found}"
+    return [Finding(problems.DISAGREES_WITH_SOURCE, file.path, detail)]

@@ -1,0 +1,137 @@
+"""Checks a store: the manifest that every reference names, every blob that it needs, and with `deep` every byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from zimage_syncd.digest import PIECE_BYTES, new_chunk_hasher
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import BlobMissing, Failure, NotInStore, Stopped
+from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry, Manifest
+from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.ports import SnapshotSource, StoredSnapshot
+from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.names import shown
+from zimage_syncd.work.site import Site
+
+_WORKERS = 4
+
+
+def verify_store(
+    site: Site, source: SnapshotSource, selection: Selection, *, blob_sizes: dict[str, int] | None, deep: bool
+) -> Report:
+    """Checks the newest snapshot of every name in a store.
+
+    Args:
+        site: for time, progress and the wish to stop; its cache is not looked at.
+        source: the store.
+        selection: which snapshots.
+        blob_sizes: an archive's blobs and their sizes in bytes; None for a cache tree.
+        deep: read every byte and compare every chunk.
+
+    Raises:
+        NotInStore: the store has nothing that is meant.
+        StoreMissing, StoreDenied, StoreUnreachable, NotAnArchive: the store cannot be asked.
+    """
+    started_at, started_s = site.clock.now(), site.clock.monotonic_s()
+    stored = [item for item in source.snapshots() if _meant(item, selection)]
+    if not stored:
+        raise NotInStore(str(selection.repo or "any snapshot"), f"asked {source.name}")
+    results: list[SnapshotResult] = []
+    findings: list[Finding] = []
+    for manifest_id in dict.fromkeys(item.manifest_id for item in stored):
+        try:
+            manifest = source.manifest(manifest_id)
+        except Failure as failure:
+            findings.append(finding_of(failure))
+            results.append(SnapshotResult(manifest_id[:12], "damaged", str(failure), manifest_id))
+            continue
+        result, found = _snapshot(site, source, manifest, blob_sizes, deep=deep)
+        results.append(result)
+        findings.extend(found)
+    elapsed_s = site.clock.monotonic_s() - started_s
+    return Report(Job.VERIFY_STORE, started_at, elapsed_s, tuple(results), tuple(findings))
+
+
+def _meant(item: StoredSnapshot, selection: Selection) -> bool:
+    by_id = selection.snapshot_id is None or item.manifest_id.startswith(selection.snapshot_id)
+    by_repo = selection.repo is None or item.repo == selection.repo
+    by_layout = selection.layout is None or item.layout is selection.layout
+    return by_id and by_repo and by_layout and selection.revision in {None, item.name}
+
+
+def _snapshot(
+    site: Site, source: SnapshotSource, manifest: Manifest, blob_sizes: dict[str, int] | None, *, deep: bool
+) -> tuple[SnapshotResult, list[Finding]]:
+    verb = "verify" if deep else "check"
+    site.monitor.begin(f"{verb} {manifest.key} in {source.name}", manifest.size_bytes)
+    files = list({file.sha256: file for file in manifest.files}.values())
+
+    def one(file: FileEntry) -> Finding | None:
+        site.cancel.check()
+        try:
+            return _file(site, source, manifest, file, blob_sizes, deep=deep)
+        except Stopped:
+            raise
+        except Failure as failure:
+            return Finding(failure.problem, shown(manifest, file.path), f"{source.name}: {failure.detail}")
+
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify-store") as pool:
+        findings = [finding for finding in pool.map(one, files) if finding is not None]
+    site.monitor.finish()
+    result = SnapshotResult(
+        str(manifest.key),
+        "damaged" if findings else "verified",
+        detail=f"in {source.name}: " + ("every byte was read" if deep else "every blob is there with its size"),
+        manifest_id=manifest.id,
+        files=len(manifest.files),
+        total_bytes=manifest.size_bytes,
+        checked_bytes=sum(file.size_bytes for file in files) if deep else 0,
+    )
+    return result, findings
+
+
+def _file(
+    site: Site,
+    source: SnapshotSource,
+    manifest: Manifest,
+    file: FileEntry,
+    blob_sizes: dict[str, int] | None,
+    *,
+    deep: bool,
+) -> Finding | None:
+    name = shown(manifest, file.path)
+    if blob_sizes is not None:
+        size = blob_sizes.get(file.sha256)
+        if size is None:
+            return Finding(problems.BLOB_MISSING, name, f"{source.name}: blob {file.sha256}")
+        if size != file.size_bytes:
+            detail = f"{source.name}: blob {file.sha256} has {size} bytes, expected {file.size_bytes}"
+            return Finding(problems.BLOB_WRONG_SIZE, name, detail)
+    elif source.local_path(file) is None:
+        raise BlobMissing(file.path, "not in the cache tree with this size")
+    if not deep:
+        site.monitor.advance(file.size_bytes)
+        return None
+    bad = _bad_chunks(site, source, file)
+    if not bad:
+        return None
+    shown_chunks = ", ".join(str(index + 1) for index in bad[:8])
+    detail = f"{source.name}: chunk {shown_chunks} of {len(file.chunks)} of blob {file.sha256}"
+    return Finding(problems.CHUNK_CORRUPT, name, detail, tuple(bad))
+
+
+def _bad_chunks(site: Site, source: SnapshotSource, file: FileEntry) -> Sequence[int]:
+    buffer = memoryview(bytearray(PIECE_BYTES))
+    bad = []
+    for index, digest in enumerate(file.chunks):
+        hasher = new_chunk_hasher()
+        for piece in source.read(file, index * CHUNK_BYTES, file.chunk_length(index), buffer):
+            site.cancel.check()
+            hasher.update(piece)
+            site.monitor.advance(len(piece))
+        if hasher.hexdigest() != digest:
+            bad.append(index)
+    return bad
