@@ -55,6 +55,11 @@ def new_chunk_hasher() -> Hasher:
     return hasher
 
 
+def md5_hex(data: bytes) -> str:
+    """The MD5 of a small object, as S3 servers give it for an ETag; lower-case hexadecimal, no proof of anything."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 class FileHasher:
     """Hashes a file's bytes as they pass in order: SHA-256, and BLAKE3 of each chunk; optionally git's SHA-1.
 

@@ -1,0 +1,181 @@
+"""An HTTP proxy on loopback that passes requests on to a real server and spoils chosen answers."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Says this instead of asking the server."""
+
+    status: int
+    code: str
+    body: bytes = b""
+    """Empty: an error's XML."""
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Cuts the connection (RST) after so many bytes of the body."""
+
+    after_bytes: int
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Closes the connection in an orderly way after so many bytes of the body."""
+
+    after_bytes: int
+
+
+@dataclass(frozen=True)
+class LoseAnswer:
+    """Lets the server do it, then cuts the connection instead of telling."""
+
+
+@dataclass(frozen=True)
+class IgnoreRange:
+    """Gives the whole object with status 200."""
+
+    whole: bytes
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Changes the answer's headers; None removes one."""
+
+    headers: dict[str, str | None]
+    status: int | None = None
+
+
+Fault = Answer | Reset | Truncate | LoseAnswer | IgnoreRange | Replace
+
+
+@dataclass
+class FaultyProxy:
+    """Where it listens, what it will spoil, and what it has seen."""
+
+    url: str
+    upstream: str
+    faults: list[tuple[Callable[[str, str], bool], Fault]] = field(default_factory=list)
+    """A test of method and path, and what happens to the first request that passes it; each fault happens once."""
+    seen: list[tuple[str, str, str]] = field(default_factory=list)
+    """Method, path and Range of every request."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def spoil(self, method: str, fault: Fault, times: int = 1, within: str = "") -> None:
+        """Spoils the next `times` answers to `method` for paths that hold `within`."""
+        self.faults += [(lambda given, path: given == method and within in path, fault)] * times
+
+    def ranges(self) -> list[str]:
+        """The Range of every GET so far."""
+        return [wanted for method, _, wanted in self.seen if method == "GET"]
+
+    def take(self, method: str, path: str, wanted: str) -> Fault | None:
+        """What is to happen to a request."""
+        with self.lock:
+            self.seen.append((method, path, wanted))
+            for index, (matches, fault) in enumerate(self.faults):
+                if matches(method, path):
+                    del self.faults[index]
+                    return fault
+        return None
+
+
+@contextmanager
+def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
+    """A running proxy in front of `http://host:port`."""
+    server = _Server(("127.0.0.1", 0), _Handler)
+    proxy = FaultyProxy(f"http://127.0.0.1:{server.server_address[1]}", upstream)
+    server.proxy = proxy  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Quiet: clients hang up when they are done with a spoiled answer."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        proxy: FaultyProxy = self.server.proxy  # type: ignore[attr-defined]
+        fault = proxy.take(self.command, self.path, self.headers.get("Range", ""))
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if isinstance(fault, Answer):
+            text = fault.body or f"<Error><Code>{fault.code}</Code><Message>spoiled</Message></Error>".encode()
+            self._reply(fault.status, {"Content-Length": str(len(text))}, text)
+            return
+        status, headers, body = self._ask(proxy.upstream, sent)
+        match fault:
+            case LoseAnswer():
+                self._cut()
+            case Reset(after) | Truncate(after):
+                self._reply(status, headers, body[:after])
+                if isinstance(fault, Reset):
+                    self._cut()
+                self.close_connection = True
+            case IgnoreRange(whole):
+                kept = {name: value for name, value in headers.items() if name.lower() != "content-range"}
+                self._reply(200, {**kept, "Content-Length": str(len(whole))}, whole)
+            case Replace(changed, new_status):
+                kept = {name: value for name, value in headers.items() if name.lower() not in changed}
+                kept |= {name: value for name, value in changed.items() if value is not None}
+                self._reply(new_status or status, kept, body)
+            case _:
+                self._reply(status, headers, body)
+
+    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET  # noqa: N815 (http.server's names)
+
+    def _ask(self, upstream: str, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(urlsplit(upstream).netloc, timeout=30)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() != "expect":
+                connection.putheader(name, value)
+        connection.endheaders(sent)
+        answer = connection.getresponse()
+        body = answer.read()
+        headers = dict(answer.getheaders())
+        connection.close()
+        if "Content-Length" not in headers and answer.status != 204:
+            headers["Content-Length"] = str(len(body))
+        headers.pop("Transfer-Encoding", None)
+        return answer.status, headers, body
+
+    def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _cut(self) -> None:
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()

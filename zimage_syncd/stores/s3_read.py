@@ -1,0 +1,199 @@
+"""Reads a range of an S3 object into a buffer, and takes up where a broken connection stopped."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+from botocore.exceptions import ClientError
+
+from zimage_syncd.digest import md5_hex
+from zimage_syncd.model.failures import StoreBroken, StoreUnreachable
+from zimage_syncd.stores.s3_errors import BREAKS, code_of, status_of, translated
+from zimage_syncd.stores.s3_settings import S3Client
+
+Answer: TypeAlias = Any
+"""What a method of the client returns: a dictionary, its body a stream of botocore."""
+
+MAX_BREAKS = 5
+"""Broken connections that one read survives; each then costs at most one more request."""
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+_FIRST_PAUSE_S = 0.2
+
+_jitter = random.SystemRandom()
+
+
+class Patience:
+    """Counts the broken connections of one read, and waits a little longer after each.
+
+    Args:
+        subject: the object, for people.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(self, subject: str, sleep: Callable[[float], None]) -> None:
+        self._subject = subject
+        self._sleep = sleep
+        self._breaks = 0
+
+    def lose(self, error: Exception | None) -> None:
+        """A connection broke.
+
+        Raises:
+            StoreUnreachable: too many have.
+        """
+        self._breaks += 1
+        if self._breaks > MAX_BREAKS:
+            said = type(error).__name__ if error else "it ended early"
+            raise StoreUnreachable(self._subject, f"{self._breaks} connections broke; the last: {said}") from error
+        self._sleep(_jitter.uniform(0, _FIRST_PAUSE_S * 2**self._breaks))
+
+
+class RangeRead:
+    """One range of one object, read once.
+
+    Args:
+        client: of boto3.
+        bucket: its name.
+        key: the whole key, prefix included.
+        patience: with broken connections.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, key: str, patience: Patience) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._key = key
+        self._subject = f"s3://{bucket}/{key}"
+        self._patience = patience
+        self._position = 0
+        self._end = 0
+        self._etag: str | None = None
+
+    def pieces(self, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        """Yields exactly `length` bytes from `offset`, in views of `buffer` that hold until the next one.
+
+        Raises:
+            StoreBroken: the object ends before, or was replaced while it was read.
+        """
+        self._position, self._end = offset, offset + length
+        while self._position < self._end:
+            body, skip = self._open()
+            try:
+                while self._position < self._end:
+                    rest = skip or self._end - self._position
+                    count = self._take(body, buffer[: min(len(buffer), rest)])
+                    if count == 0:
+                        break
+                    if skip:
+                        skip -= count
+                        continue
+                    self._position += count
+                    yield buffer[:count]
+            finally:
+                body.close()
+
+    def _open(self) -> tuple[Answer, int]:
+        """A body, and how many of its bytes come before the position."""
+        wanted = f"bytes={self._position}-{self._end - 1}"
+        with translated(self._subject):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=wanted)
+            except ClientError as error:
+                if status_of(error) == 416 or code_of(error) == "InvalidRange":
+                    raise StoreBroken(self._subject, f"ends before byte {self._end}") from error
+                raise
+        try:
+            return answer["Body"], self._skip(answer)
+        except StoreBroken:
+            answer["Body"].close()
+            raise
+
+    def _skip(self, answer: Answer) -> int:
+        """Checks what the answer covers; a server may ignore the range and send the whole object."""
+        etag = answer.get("ETag")
+        if self._etag is not None and etag != self._etag:
+            raise StoreBroken(self._subject, "was replaced while it was read")
+        self._etag = etag
+        first, after = self._covered(answer)
+        if after < self._end:
+            raise StoreBroken(self._subject, f"ends after {after} bytes, expected at least {self._end}")
+        if first > self._position:
+            raise StoreBroken(self._subject, f"the answer begins at byte {first}, expected {self._position}")
+        return self._position - first
+
+    def _covered(self, answer: Answer) -> tuple[int, int]:
+        """First byte and byte after the last one of an answer."""
+        content_range = answer.get("ContentRange", "")
+        if content_range:
+            match = _CONTENT_RANGE.fullmatch(content_range)
+            if match is None:
+                raise StoreBroken(self._subject, f"Content-Range {content_range[:100]!r} is not understood")
+            return int(match[1]), int(match[2]) + 1
+        status = int(answer["ResponseMetadata"]["HTTPStatusCode"])
+        first = 0 if status == 200 else self._position
+        length = answer.get("ContentLength")
+        return first, self._end if length is None else first + int(length)
+
+    def _take(self, body: Answer, room: memoryview) -> int:
+        """Reads some bytes; 0 where the connection broke and another may be tried."""
+        try:
+            count = int(body.readinto(room))
+        except BREAKS as error:
+            self._patience.lose(error)
+            return 0
+        if count == 0:
+            self._patience.lose(None)
+        return count
+
+
+def read_whole(client: S3Client, bucket: str, key: str, max_bytes: int, patience: Patience) -> bytes:
+    """A whole small object, of one version.
+
+    `rclone serve s3` gives an object that is being replaced with the size of one version and the bytes of another;
+    its ETag, an MD5, tells. Elsewhere an ETag may be something else that looks like one (AWS with SSE-KMS), so what
+    is read twice alike is taken.
+
+    Raises:
+        ObjectMissing: there is none.
+        StoreBroken: it is larger than `max_bytes`.
+        StoreUnreachable: connections keep breaking, or the object keeps changing.
+    """
+    last = None
+    for _ in range(1 + MAX_BREAKS):
+        data, etag = _read_once(client, bucket, key, max_bytes, patience)
+        if data == last or _agrees(etag, data):
+            return data
+        last = data
+    raise StoreUnreachable(f"s3://{bucket}/{key}", "it changes faster than it can be read")
+
+
+def _agrees(etag: str, data: bytes) -> bool:
+    """Whether an ETag is the content's MD5, or none that content could be compared with."""
+    plain = etag.strip('"')
+    return _MD5.fullmatch(plain) is None or md5_hex(data) == plain
+
+
+def _read_once(client: S3Client, bucket: str, key: str, max_bytes: int, patience: Patience) -> tuple[bytes, str]:
+    subject = f"s3://{bucket}/{key}"
+    while True:
+        with translated(subject):
+            answer = client.get_object(Bucket=bucket, Key=key)
+        body = answer["Body"]
+        try:
+            data: bytes = body.read(max_bytes + 1)
+            if len(data) <= max_bytes:
+                data += body.read(1)  # only at the end does botocore compare with Content-Length
+        except BREAKS as error:
+            patience.lose(error)
+            continue
+        finally:
+            body.close()
+        if len(data) > max_bytes:
+            raise StoreBroken(subject, f"is larger than the expected {max_bytes} bytes")
+        return data, answer.get("ETag", "")

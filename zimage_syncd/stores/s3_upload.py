@@ -1,0 +1,164 @@
+"""An S3 object that is being written in parts."""
+
+from __future__ import annotations
+
+import threading
+
+from botocore.exceptions import ClientError
+
+from zimage_syncd.model.failures import FileChanging, StoreBroken
+from zimage_syncd.ports import PartBody
+from zimage_syncd.stores.parts import Parts
+from zimage_syncd.stores.s3_errors import code_of, status_of, translated
+from zimage_syncd.stores.s3_settings import S3Client
+
+
+class _BodyFailed(BaseException):
+    """Carries what a body raised past botocore, which would wrap any `Exception` and try three times more."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+class _Body:
+    """A part's body as botocore takes it: seekable, of a known length, and never shorter than that."""
+
+    def __init__(self, subject: str, body: PartBody) -> None:
+        self._subject = subject
+        self._body = body
+        self._length = len(body)
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data = self._body.read(size)
+            if not data and size and self._body.tell() < self._length:
+                # Otherwise the server would wait for the rest until one of the two gives up.
+                found = self._body.tell()
+                raise FileChanging(self._subject, f"a part ended after {found} of {self._length} bytes")
+        except Exception as error:
+            raise _BodyFailed(error) from error
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._body.seek(offset, whence)
+        except Exception as error:
+            raise _BodyFailed(error) from error
+
+    def tell(self) -> int:
+        return self._body.tell()
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class S3Upload:
+    """A multipart upload; nobody sees the object before `complete`.
+
+    Args:
+        client: of boto3.
+        bucket: its name.
+        key: the whole key, prefix included.
+        upload_id: as the server named it.
+        parts: how the object is cut.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, key: str, upload_id: str, parts: Parts) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._key = key
+        self._upload_id = upload_id
+        self._parts = parts
+        self._subject = f"s3://{bucket}/{key}"
+        self._lock = threading.Lock()
+        self._etags: dict[int, str] = {}
+        self._finished = False
+
+    @property
+    def id(self) -> str:
+        """The server's name for it."""
+        return self._upload_id
+
+    @property
+    def part_bytes(self) -> int:
+        """Size of every part but the last."""
+        return self._parts.part_bytes
+
+    def put_part(self, number: int, body: PartBody) -> None:
+        """Sends part `number`; botocore repeats it when a connection breaks.
+
+        Raises:
+            FileChanging: the body ends before its length.
+        """
+        if self._parts.check(number, body) == 0:
+            return
+        body.seek(0)
+        try:
+            with translated(self._subject):
+                answer = self._client.upload_part(
+                    Bucket=self._bucket,
+                    Key=self._key,
+                    UploadId=self._upload_id,
+                    PartNumber=number,
+                    Body=_Body(self._subject, body),
+                )
+        except _BodyFailed as failed:
+            raise failed.error from failed.error.__cause__
+        etag = answer.get("ETag")
+        if not etag:
+            raise StoreBroken(self._subject, f"part {number} was answered without an ETag")
+        with self._lock:
+            self._etags[number] = etag
+
+    def complete(self) -> None:
+        """Makes the object appear.
+
+        Raises:
+            StoreBroken: a part was never sent, or somebody gave the upload up.
+        """
+        with self._lock:
+            sent = sorted(self._etags.items())
+        self._parts.require_all([number for number, _ in sent])
+        if not sent:
+            # S3 has no multipart object without parts.
+            self.abort()
+            with translated(self._subject):
+                self._client.put_object(Bucket=self._bucket, Key=self._key, Body=b"")
+            return
+        listed = {"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in sent]}
+        with translated(self._subject):
+            try:
+                self._client.complete_multipart_upload(
+                    Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload=listed
+                )
+            except ClientError as error:
+                # A repeated request finds the upload gone where the first one's answer was lost.
+                if code_of(error) != "NoSuchUpload" or not self._appeared():
+                    raise
+        self._finished = True
+
+    def abort(self) -> None:
+        """Gives it up; does nothing after `complete`."""
+        if not self._finished:
+            abort_multipart(self._client, self._bucket, self._key, self._upload_id)
+            self._finished = True
+
+    def _appeared(self) -> bool:
+        try:
+            answer = self._client.head_object(Bucket=self._bucket, Key=self._key)
+        except ClientError as error:
+            if status_of(error) == 404:
+                return False
+            raise
+        return int(answer["ContentLength"]) == self._parts.size_bytes
+
+
+def abort_multipart(client: S3Client, bucket: str, key: str, upload_id: str) -> None:
+    """Gives an upload up; nothing happens where it is gone."""
+    with translated(f"s3://{bucket}/{key}"):
+        try:
+            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        except ClientError as error:
+            if code_of(error) not in {"NoSuchUpload", "404"}:
+                raise
