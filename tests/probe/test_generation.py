@@ -1,0 +1,124 @@
+"""The levels `load` and `generate` on a processor, with the real classes and the tiny pipeline.
+
+Each probe imports torch, which takes seconds: so there are few, and each shows several things.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zimage_syncd
+from tests.support.safetensors_edit import overwrite_tensor
+from zimage_syncd.model.health import HealthLevel, HealthOutcome
+from zimage_syncd.model.health_json import decode_result, encode_request
+from zimage_syncd.probe.offline import REFUSED
+
+pytestmark = pytest.mark.probe
+
+ENTRY = os.path.join(os.path.dirname(zimage_syncd.__file__), "probe", "__main__.py")
+VAE = "vae/diffusion_pytorch_model.safetensors"
+NAN_BF16 = b"\xc0\x7f"
+
+
+def probe(request_, *before):
+    """Runs the probe as the daemon does, and returns its result and standard error."""
+    command = [*before, sys.executable, ENTRY]
+    answer = subprocess.run(command, input=encode_request(request_), capture_output=True, timeout=170, check=False)
+    assert answer.returncode == 0, answer.stderr.decode()
+    return decode_result(answer.stdout), answer.stderr.decode()
+
+
+def without_network():
+    """A command prefix that gives a process a network of its own, with nothing in it; empty where that is forbidden."""
+    prefix = ["unshare", "--net", "--map-root-user"]
+    if shutil.which("unshare") is None:
+        return []
+    tried = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    return prefix if tried.returncode == 0 else []
+
+
+def as_hugging_face_lays_it_out(repository, root):
+    """A snapshot of relative links into `blobs/`, as huggingface_hub makes it; returns the snapshot's directory."""
+    blobs = os.path.join(root, "models--Tongyi-MAI--Z-Image-Turbo", "blobs")
+    snapshot = os.path.join(os.path.dirname(blobs), "snapshots", "0123456789abcdef")
+    os.makedirs(blobs)
+    for parent, _, names in os.walk(repository):
+        for name in names:
+            path = os.path.join(parent, name)
+            blob = os.path.join(blobs, os.path.relpath(path, repository).replace("/", "."))
+            link = os.path.join(snapshot, os.path.relpath(path, repository))
+            shutil.copyfile(path, blob)
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink(os.path.relpath(blob, os.path.dirname(link)), link)
+    return snapshot
+
+
+def test_a_picture_is_drawn_without_any_network_and_kept_with_what_made_it(tiny, request_for, tmp_path):
+    from PIL import Image
+
+    snapshot = as_hugging_face_lays_it_out(tiny, str(tmp_path / "hub"))
+    request_ = request_for(snapshot, level=HealthLevel.AUTO, size_px=96, steps=3, prompt="灯塔, oil painting")
+    result, errors = probe(request_, *without_network())
+    assert (result.outcome, result.level, result.detail) == (HealthOutcome.OK, HealthLevel.GENERATE, "")
+    assert (result.device, result.dtype) == ("cpu", "float32")
+    assert [name for name, _ in result.timings_s] == [
+        "files",
+        "import",
+        "load",
+        "check tensors",
+        "generate",
+        "save",
+        "total",
+    ]
+    assert result.peak_memory_bytes > 100 * 2**20
+    assert dict(result.versions)["class"] == "diffusers.ZImagePipeline"
+    assert result.picture == request_.picture
+    with Image.open(result.picture) as picture:
+        assert picture.size == (96, 96)
+        texts = picture.text
+    assert texts["prompt"] == "灯塔, oil painting"
+    assert (texts["seed"], texts["steps"], texts["size_px"]) == ("42", "3", "96")
+    assert (texts["repo"], texts["revision"]) == ("Tongyi-MAI/Z-Image-Turbo", "0123456789abcdef")
+    assert "torch" in texts["versions"]
+    assert os.listdir(os.path.dirname(result.picture)) == ["picture.png"]
+    # Nothing was tried and refused either, and libraries are silent.
+    assert errors == ""
+
+
+def test_a_modelscope_snapshot_is_loaded_with_modelscopes_class_and_asks_no_hub(tiny, request_for):
+    result, errors = probe(request_for(tiny, layout="modelscope", level=HealthLevel.GENERATE))
+    assert (result.outcome, result.level) == (HealthOutcome.OK, HealthLevel.GENERATE)
+    assert dict(result.versions)["class"] == "modelscope.ZImagePipeline"
+    assert Path(result.picture).stat().st_size > 0
+    assert REFUSED not in errors
+
+
+def test_a_constant_picture_is_wrong_and_not_kept(own_tiny, request_for):
+    for name in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
+        overwrite_tensor(os.path.join(own_tiny, VAE), name, b"\0\0")
+    request_ = request_for(own_tiny, level=HealthLevel.GENERATE)
+    result, _ = probe(request_)
+    assert (result.outcome, result.level) == (HealthOutcome.WRONG_PICTURE, HealthLevel.GENERATE)
+    assert "one colour" in result.detail
+    assert result.picture == ""
+    assert not os.path.exists(request_.picture)
+
+
+def test_one_nan_in_a_weight_fails_the_load_and_names_the_tensor(own_tiny, request_for):
+    overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.conv_in.weight", NAN_BF16, count=1)
+    result, _ = probe(request_for(own_tiny, level=HealthLevel.LOAD))
+    assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
+    assert "vae: the tensor decoder.conv_in.weight" in result.detail
+
+
+def test_a_model_that_does_not_fit_its_configuration_fails_the_load(own_tiny, request_for):
+    path = Path(own_tiny, "transformer", "config.json")
+    path.write_text(path.read_text().replace('"dim": 96', '"dim": 128'))
+    result, _ = probe(request_for(own_tiny, level=HealthLevel.LOAD))
+    assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
+    assert "\n" not in result.detail
+    assert result.detail

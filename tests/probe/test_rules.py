@@ -1,0 +1,128 @@
+"""Rules of the probe that are about torch and the libraries, looked at one by one, without loading a model."""
+
+import json
+import os
+
+import pytest
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
+
+from zimage_syncd.model.health import HealthLevel, HealthOutcome  # noqa: E402 (torch comes with the probe extra)
+from zimage_syncd.probe import device, pipeline  # noqa: E402
+from zimage_syncd.probe.conclusion import Concluded  # noqa: E402
+from zimage_syncd.probe.files import examine  # noqa: E402
+
+pytestmark = pytest.mark.probe
+
+GIB = 2**30
+CPU = device.Device("cpu", "cpu", torch.float32)
+CUDA = device.Device("cuda:0", "cuda:0 NVIDIA H200", torch.bfloat16)
+
+
+def index_of(paper, **changes):
+    path = os.path.join(paper, "model_index.json")
+    with open(path, encoding="utf-8") as stream:
+        values = json.load(stream)
+    with open(path, "w", encoding="utf-8") as stream:
+        json.dump({**values, **changes}, stream)
+    index = examine(paper).index
+    assert index is not None
+    return index
+
+
+def test_the_pipelines_own_class_is_used(paper):
+    assert pipeline.find_class(index_of(paper), "huggingface") == (diffusers.ZImagePipeline, "diffusers.ZImagePipeline")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NoSuchPipeline", "UNet2DModel", "os", "__builtins__", ["pipeline", "Own"], "DiffusionPipeline.from_pretrained"],
+)
+def test_no_other_class_is_ever_used(paper, name):
+    with pytest.raises(Concluded) as caught:
+        pipeline.find_class(index_of(paper, _class_name=name), "huggingface")
+    assert caught.value.outcome is HealthOutcome.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize("library", ["os", "own_code", "subprocess", "zimage_syncd"])
+def test_components_from_other_libraries_are_refused(paper, library):
+    with open(os.path.join(paper, "transformer", "own_code.py"), "w", encoding="utf-8") as stream:
+        stream.write("raise SystemExit('was run')")
+    with pytest.raises(Concluded) as caught:
+        pipeline.refuse_foreign_parts(index_of(paper, transformer=[library, "system"]))
+    assert caught.value.outcome is HealthOutcome.NOT_APPLICABLE
+    assert f"transformer needs code from '{library}'" in caught.value.detail
+
+
+def test_components_of_the_installed_libraries_pass(paper):
+    pipeline.refuse_foreign_parts(index_of(paper))
+    pipeline.refuse_foreign_parts(index_of(paper, transformer=["transformers", "Qwen3Model"]))
+    pipeline.refuse_foreign_parts(index_of(paper, transformer=["stable_diffusion", "StableDiffusionSafetyChecker"]))
+
+
+class Toy:
+    """Has components as a pipeline has."""
+
+    def __init__(self, **components):
+        self.components = components
+
+
+def test_tensors_that_are_not_finite_or_not_there_are_named():
+    good = torch.nn.Linear(2, 2)
+    bad = torch.nn.BatchNorm1d(2)
+    pipeline.refuse_bad_tensors(Toy(a=good, tokenizer=object(), b=bad))
+    bad.running_mean[1] = float("-inf")
+    with pytest.raises(Concluded) as caught:
+        pipeline.refuse_bad_tensors(Toy(a=good, b=bad))
+    assert caught.value.detail.startswith("b: the tensor running_mean")
+    with pytest.raises(Concluded) as caught:
+        pipeline.refuse_bad_tensors(Toy(a=torch.nn.Linear(2, 2, device="meta")))
+    assert caught.value.detail == "a: no file has the tensor weight"
+
+
+def test_auto_draws_where_that_is_quick_and_never_loads_what_does_not_fit():
+    assert device.affordable_level(CUDA, 33 * GIB) == (HealthLevel.GENERATE, "")
+    assert device.affordable_level(CPU, GIB - 1) == (HealthLevel.GENERATE, "")
+    level, reason = device.affordable_level(CPU, 2**60)
+    assert level is HealthLevel.FILES
+    assert "free memory" in reason
+
+
+def test_a_large_model_takes_half_the_memory_on_a_processor():
+    assert device.choose("cpu", GIB - 1).dtype is torch.float32
+    assert device.choose("cpu", GIB).dtype is torch.bfloat16
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_that_is_asked_for_and_not_there_is_no_gpu():
+    assert device.choose("auto", GIB).name == "cpu"
+    with pytest.raises(Concluded) as caught:
+        device.choose("cuda", GIB)
+    assert caught.value.outcome is HealthOutcome.NO_GPU
+    assert torch.__version__ in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("free", "own", "outcome"),
+    [(10, 70, HealthOutcome.OUT_OF_MEMORY), (2, 10, HealthOutcome.GPU_BUSY), (80, 0, HealthOutcome.OUT_OF_MEMORY)],
+)
+def test_who_holds_a_cards_memory_is_to_blame_for_what_does_not_fit(free, own, outcome):
+    concluded = device.blame(free * GIB, 80 * GIB, own * GIB)
+    assert concluded.outcome is outcome
+    assert f"{80 * GIB} bytes on the GPU" in concluded.detail
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (MemoryError(), HealthOutcome.OUT_OF_MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), HealthOutcome.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"), HealthOutcome.GPU_BUSY),
+        (OSError("Unable to load weights\nfrom /cache/x"), HealthOutcome.LOAD_FAILED),
+    ],
+)
+def test_what_libraries_raise_is_translated(error, outcome):
+    concluded = device.conclude(error, CPU, HealthOutcome.LOAD_FAILED)
+    assert concluded.outcome is outcome
+    assert "\n" not in concluded.detail

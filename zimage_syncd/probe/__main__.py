@@ -1,0 +1,105 @@
+"""The probe's entry: `python -m zimage_syncd.probe`, or this file's path given to another environment's Python.
+
+Reads one health request (JSON) from standard input and writes one health result to standard output, whatever the
+libraries print. It lets no request leave the process, and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import faulthandler
+import importlib.util
+import os
+import signal
+import sys
+
+EXIT_REQUEST_INVALID = 3
+EXIT_ORPHANED = 4
+EXIT_PYTHON_TOO_OLD = 5
+
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h."""
+
+_NICENESS = 5
+"""Below the daemon's transfers and the user's own work."""
+
+
+def main(arguments: list[str]) -> int:
+    """Answers the request on standard input.
+
+    Returns:
+        0 where a result was written, whatever its outcome; 3 for a request that cannot be read; 4 where the process
+        that started this one has already gone; 5 for a Python that is too old.
+    """
+    if sys.version_info < (3, 11):  # noqa: UP036 (another environment's Python may be older than this project's)
+        sys.stderr.write(f"the probe needs Python 3.11 or newer, found {sys.version.split()[0]} at {sys.executable}\n")
+        return EXIT_PYTHON_TOO_OLD
+    parser = argparse.ArgumentParser(prog="python -m zimage_syncd.probe", description=__doc__)
+    parser.add_argument("--parent", type=int, help="process id to end with")
+    parent: int | None = parser.parse_args(arguments).parent
+    if parent is not None and not _end_with(parent):
+        return EXIT_ORPHANED
+    output = _claim_stdout()
+    faulthandler.enable()
+    if not __package__:
+        _make_package_importable()
+    return _answer(output)
+
+
+def _answer(output: int) -> int:
+    from zimage_syncd.model import health_json  # noqa: PLC0415 (importable only now, when run by path)
+    from zimage_syncd.probe import offline  # noqa: PLC0415
+
+    offline.go_offline()
+    from zimage_syncd.probe import check  # noqa: PLC0415 (after the settings that libraries read when imported)
+
+    try:
+        request = health_json.decode_request(sys.stdin.buffer.read(health_json.MAX_REQUEST_BYTES + 1))
+    except health_json.HealthDocumentInvalid as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_REQUEST_INVALID
+    document = health_json.encode_result(check.check(request))
+    with os.fdopen(output, "wb") as stream:
+        stream.write(document)
+    return 0
+
+
+def _claim_stdout() -> int:
+    """A descriptor of the real standard output; what is printed from here on goes to standard error."""
+    output = os.dup(1)
+    os.dup2(2, 1)
+    return output
+
+
+def _end_with(parent: int) -> bool:
+    """Asks the kernel to kill this process when its parent ends; False where it has ended before that."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.nice(_NICENESS)
+    return os.getppid() == parent
+
+
+def _make_package_importable() -> None:
+    """Makes `zimage_syncd` importable, and nothing else of the place where it is installed.
+
+    That place may be the `site-packages` of another environment, whose torch must not be found by this one; and this
+    file's own directory holds names such as `files` that must not hide other modules.
+    """
+    here = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.dirname(here)
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+    spec = importlib.util.spec_from_file_location(
+        "zimage_syncd", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no package in {package}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["zimage_syncd"] = module
+    spec.loader.exec_module(module)
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    # No interpreter shutdown: the result is written, and the destructors of CUDA libraries may hang or crash.
+    os._exit(status)

@@ -1,0 +1,166 @@
+"""The level `files`: headers, indexes and configurations of a snapshot, read without torch. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from zimage_syncd.layouts.safetensors_header import check_safetensors
+
+MAX_JSON_BYTES = 2**26
+"""The largest usual one, Qwen's tokenizer.json, has 11 MB."""
+
+_CONFIGURATIONS = ("config.json", "index.json", "tokenizer.json", "vocab.json", "map.json")
+"""Ends of the names that libraries read; a publisher's other JSON is nobody's business here."""
+
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5")
+"""Weights in forms that the probe never loads; most of them can run code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One entry of `model_index.json`."""
+
+    name: str
+    """Its directory."""
+    library: str
+    """Where its class is from: diffusers, transformers, or one of diffusers' pipeline modules."""
+    weights_bytes: int
+    """Of its safetensors files."""
+    only_pickles: bool
+    """Whether its weights are there only in a form that is never loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineIndex:
+    """What `model_index.json` says, as far as it was understood."""
+
+    class_name: str
+    """The pipeline's class; empty where it names code of the repository's own."""
+    components: tuple[Component, ...]
+    """Those that are not null."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """What was looked at, and what is wrong with it."""
+
+    checked_files: int = 0
+    """Files that were opened."""
+    damage: list[str] = field(default_factory=list)
+    """File and reason, each."""
+    index: PipelineIndex | None = None
+    """None where the repository is no pipeline of diffusers."""
+
+
+def examine(directory: str) -> Examination:
+    """Looks at every file of a snapshot that says something about itself or about others.
+
+    Args:
+        directory: absolute path.
+    """
+    found = Examination()
+    names = list(_files(directory, found))
+    if not names and not found.damage:
+        found.damage.append(f"{directory}: no files there")
+    for name in names:
+        reason = _objection(directory, name, found)
+        if reason is not None:
+            found.damage.append(f"{name}: {reason}")
+    return found
+
+
+def _files(directory: str, found: Examination) -> Iterator[str]:
+    """Names from the directory, sorted; hidden ones are the libraries' own books."""
+
+    def note(error: OSError) -> None:
+        found.damage.append(f"{error.filename}: {error.strerror}")
+
+    for parent, directories, files in os.walk(directory, onerror=note):
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(parent, name), directory)
+
+
+def _objection(directory: str, name: str, found: Examination) -> str | None:
+    """What is wrong with one file, or None."""
+    path = os.path.join(directory, name)
+    try:
+        if name.endswith(".safetensors"):
+            found.checked_files += 1
+            return _check_weights(path)
+        if name.endswith(_CONFIGURATIONS):
+            found.checked_files += 1
+            return _check_json(directory, name, found)
+        os.stat(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _check_weights(path: str) -> str | None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return check_safetensors(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _check_json(directory: str, name: str, found: Examination) -> str | None:
+    with open(os.path.join(directory, name), "rb") as stream:
+        content = stream.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        return f"larger than {MAX_JSON_BYTES} bytes"
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {str(error)[:200]}"
+    if name.endswith(".safetensors.index.json") and isinstance(values, dict):
+        return _missing_shards(directory, os.path.dirname(name), values)
+    if name == "model_index.json":
+        return _read_index(directory, values, found)
+    return None
+
+
+def _missing_shards(directory: str, parent: str, values: dict[str, Any]) -> str | None:
+    shards = values.get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        return "its weight_map does not map tensors to files"
+    missing = [s for s in sorted(set(shards.values())) if not os.path.lexists(os.path.join(directory, parent, s))]
+    return f"names {len(missing)} shards that are not there: {', '.join(missing[:5])}" if missing else None
+
+
+def _read_index(directory: str, values: object, found: Examination) -> str | None:
+    if not isinstance(values, dict):
+        return "not a JSON object"
+    class_name = values.get("_class_name")
+    components, missing = [], []
+    for name, entry in sorted(values.items()):
+        if name.startswith("_") or not _names_a_class(entry):
+            continue
+        if os.path.isdir(os.path.join(directory, name)):
+            components.append(_component(directory, name, entry[0]))
+        else:
+            missing.append(name)
+    found.index = PipelineIndex(class_name if isinstance(class_name, str) else "", tuple(components))
+    return f"names components that are not there: {', '.join(missing)}" if missing else None
+
+
+def _names_a_class(entry: object) -> bool:
+    """Whether it is `[library, class]`; `[null, null]` is a component that was left out, other values are settings."""
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
+
+
+def _component(directory: str, name: str, library: str) -> Component:
+    weights_bytes, safe, pickled = 0, False, False
+    with os.scandir(os.path.join(directory, name)) as entries:
+        for entry in entries:
+            if entry.name.endswith(".safetensors"):
+                safe = True
+                weights_bytes += entry.stat().st_size if entry.is_file() else 0
+            pickled = pickled or entry.name.endswith(_PICKLES)
+    return Component(name, library, weights_bytes, pickled and not safe)

@@ -1,0 +1,162 @@
+"""Runs the probe in a process group of its own, with a time limit, and leaves nothing of it behind.
+
+Imports nothing of the probe: it is started by its path, so that another environment's Python can run it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+import zimage_syncd
+from zimage_syncd.model import health_json
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.ports import Cancel
+from zimage_syncd.process.pipes import Pipes
+
+POLL_S = 0.1
+GRACE_S = 2.0
+"""Between SIGTERM and SIGKILL."""
+
+_PASSED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
+    | {"CONDA_PREFIX", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"}
+)
+_PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_")
+"""What torch and the CUDA driver need. Everything else stays here: tokens, keys, proxies, places of caches."""
+
+
+class ProbeProcess:
+    """Implements `ports.Probe`."""
+
+    def __init__(
+        self, python: str | None, environment: Mapping[str, str], program: tuple[str, ...] | None = None
+    ) -> None:
+        """Prepares the command; starts nothing.
+
+        Args:
+            python: absolute path of the interpreter that has torch; None: this one.
+            environment: the daemon's own; only what the probe needs is passed on.
+            program: what the interpreter runs instead of the probe, with its arguments.
+        """
+        self._python = python or sys.executable
+        self._environment = passed_on(environment)
+        self._program = program or (_entry(),)
+
+    def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
+        """Runs one health check and waits for its end; never raises for what the check finds.
+
+        Args:
+            request: what to do.
+            timeout_s: after so many seconds the whole process group is ended.
+            cancel: looked at ten times a second.
+
+        Raises:
+            Stopped: `cancel` said so; the process group has been ended.
+        """
+        try:
+            process = self._start()
+        except OSError as error:
+            # What is missing is the interpreter that was to bring torch along.
+            return _failed(request, HealthOutcome.MISSING_EXTRA, f"{self._python}: {error.strerror}")
+        try:
+            pipes = Pipes(process, health_json.encode_request(request))
+            in_time = _wait(process.pid, timeout_s, cancel)
+            if not in_time:
+                _terminate(process.pid)
+        finally:
+            status = _end_group(process)
+        last_words = pipes.last_words()
+        if not in_time:
+            return _failed(request, HealthOutcome.TIMEOUT, f"no result after {timeout_s:g} s{_quoted(last_words)}")
+        return _conclude(request, status, pipes.answer(), last_words)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Starts the probe; it ends with the thread that calls this, which therefore has to wait for it."""
+        return subprocess.Popen(
+            [self._python, *self._program, "--parent", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env=self._environment,
+            start_new_session=True,
+        )
+
+
+def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment the probe gets to see."""
+    return {name: value for name, value in environment.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+
+
+def _entry() -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(zimage_syncd.__file__)), "probe", "__main__.py")
+
+
+def _wait(pid: int, timeout_s: float, cancel: Cancel) -> bool:
+    """Waits for the process to end, without reaping it: until then nobody else can get its number.
+
+    Returns:
+        False where the time is up.
+    """
+    deadline = time.monotonic() + timeout_s
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        cancel.check()
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _terminate(pid: int) -> None:
+    """Asks the group to end, and waits a moment for its leader."""
+    os.killpg(pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while time.monotonic() < deadline and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        time.sleep(POLL_S)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> int:
+    """Kills what is left of the group and waits until it is gone.
+
+    The leader is reaped after the signal: before that its number, which is the group's, cannot have been given to
+    anybody else.
+
+    Returns:
+        The leader's exit status, negative for a signal.
+    """
+    os.killpg(process.pid, signal.SIGKILL)
+    status = process.wait()
+    deadline = time.monotonic() + GRACE_S
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(POLL_S / 10)
+    return status
+
+
+def _conclude(request: HealthRequest, status: int, content: bytes, last_words: str) -> HealthResult:
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        return _failed(request, HealthOutcome.CRASHED, f"ended by {name}{_quoted(last_words)}")
+    if status > 0:
+        return _failed(request, HealthOutcome.CRASHED, f"ended with exit status {status}{_quoted(last_words)}")
+    try:
+        return health_json.decode_result(content)
+    except health_json.HealthDocumentInvalid as error:
+        return _failed(request, HealthOutcome.CRASHED, f"{error.subject} {error.detail}{_quoted(last_words)}")
+
+
+def _failed(request: HealthRequest, outcome: HealthOutcome, detail: str) -> HealthResult:
+    """A result for a probe that gave none. What it did is unknown: at most what was asked for."""
+    level = HealthLevel.FILES if request.level is HealthLevel.AUTO else request.level
+    return HealthResult(outcome=outcome, level=level, detail=detail[: health_json.MAX_DETAIL_CHARS])
+
+
+def _quoted(last_words: str) -> str:
+    return f"; it last said: {last_words}" if last_words else ""
