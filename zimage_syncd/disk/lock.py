@@ -54,6 +54,26 @@ def cache_lock(state_directory: str, doing: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def directory_lock(directory: str) -> Iterator[None]:
+    """Holds a directory that is no cache of ours, without leaving a file in it.
+
+    Raises:
+        CacheBusy: another process holds it.
+        PathUnreadable, DiskError: as their names say.
+    """
+    with translated(directory):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CacheBusy(directory, "another restore writes into it") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def lock_holder(state_directory: str) -> str | None:
     """Who holds the lock now, for people; None when nobody does."""
     try:

@@ -62,3 +62,22 @@ def _key(parts: tuple[str, ...]) -> SnapshotKey | None:
         return SnapshotKey(LayoutName(layout), RepoId(RepoType(kind), unquote(repo)), unquote(revision))
     except (ValueError, Failure):
         return None
+
+
+class MemoryShelf:
+    """A `ports.ManifestShelf` that forgets: for restores beside the cache."""
+
+    def __init__(self) -> None:
+        self._manifests: dict[SnapshotKey, Manifest] = {}
+
+    def load(self, key: SnapshotKey) -> Manifest | None:
+        """What was saved before by this process."""
+        return self._manifests.get(key)
+
+    def save(self, manifest: Manifest) -> None:
+        """Keeps a manifest for this process."""
+        self._manifests[manifest.key] = manifest
+
+    def keys(self) -> list[SnapshotKey]:
+        """All snapshots that have one."""
+        return sorted(self._manifests)

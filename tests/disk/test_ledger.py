@@ -1,0 +1,71 @@
+"""The ledger: a hint that a changed stat invalidates and that damage only costs time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from zimage_syncd.digest import FileDigests
+from zimage_syncd.disk.ledger import SqliteLedger
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.ports import FileStat
+
+PATH = RelPath("hub/\udcff weird")
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+OLD_NS = int((NOW - timedelta(hours=1)).timestamp() * 1e9)
+STAT = FileStat(inode=7, size_bytes=3, mtime_ns=OLD_NS, ctime_ns=OLD_NS, mode=0o644)
+DIGESTS = FileDigests(3, "ab" * 32, "", ("cd" * 32,))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> SqliteLedger:
+    return SqliteLedger(str(tmp_path / "ledger.sqlite"))
+
+
+def test_what_was_recorded_is_found_again_also_by_another_process(ledger: SqliteLedger, tmp_path: Path) -> None:
+    ledger.record(PATH, STAT, DIGESTS, NOW)
+    ledger.close()
+    entry = SqliteLedger(str(tmp_path / "ledger.sqlite")).lookup(PATH, STAT)
+    assert entry is not None
+    assert entry.digests == DIGESTS
+    assert entry.verified_at == NOW
+
+
+@pytest.mark.parametrize("field", ["inode", "size_bytes", "mtime_ns", "ctime_ns"])
+def test_any_changed_part_of_the_stat_makes_it_unknown(ledger: SqliteLedger, field: str) -> None:
+    ledger.record(PATH, STAT, DIGESTS, NOW)
+    assert ledger.lookup(PATH, replace(STAT, **{field: getattr(STAT, field) + 1})) is None
+
+
+def test_a_file_that_changed_less_than_two_seconds_before_is_not_recorded(ledger: SqliteLedger) -> None:
+    young = replace(STAT, ctime_ns=int((NOW - timedelta(seconds=1)).timestamp() * 1e9))
+    ledger.record(PATH, young, DIGESTS, NOW)
+    assert ledger.lookup(PATH, young) is None
+
+
+def test_a_damaged_ledger_is_begun_anew(tmp_path: Path) -> None:
+    place = tmp_path / "ledger.sqlite"
+    place.write_bytes(b"this is no database" * 100)
+    ledger = SqliteLedger(str(place))
+    ledger.record(PATH, STAT, DIGESTS, NOW)
+    assert ledger.lookup(PATH, STAT) is not None
+
+
+def test_rot_is_told_from_somebody_elses_work(ledger: SqliteLedger) -> None:
+    ledger.record(PATH, STAT, DIGESTS, NOW)
+    assert ledger.was_good(PATH, STAT.mtime_ns, DIGESTS.sha256)
+    assert not ledger.was_good(PATH, STAT.mtime_ns + 1, DIGESTS.sha256)
+    assert not ledger.was_good(PATH, STAT.mtime_ns, "00" * 32)
+
+
+def test_uploads_are_known_from_before_they_begin_until_they_end(ledger: SqliteLedger) -> None:
+    ledger.begin_upload("bucket", "aa")
+    assert [pending.upload_id for pending in ledger.pending_uploads("bucket")] == [None]
+    ledger.know_upload("bucket", "aa", "id-1")
+    assert [pending.upload_id for pending in ledger.pending_uploads("bucket")] == ["id-1"]
+    assert ledger.pending_uploads("other") == []
+    ledger.end_upload("bucket", "aa")
+    assert ledger.pending_uploads("bucket") == []

@@ -1,0 +1,133 @@
+"""Transfer: chunks from several sources, one bad file beside good ones, resume."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from tests.support.site import Bench, BytesSource, entry_of
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import Stopped
+from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
+from zimage_syncd.work.transfer import Gather, Gathered, Transfer
+
+
+def gather(bench: Bench, file: FileEntry) -> Gather:
+    return Gather(
+        file,
+        lambda: bench.disk.begin_file(file.path, file.size_bytes),
+        lambda partial: partial.missing_chunks(file, bench.cancel.check),
+        lambda partial: bench.disk.finish_file(partial, file.mode, keep_old=False),
+    )
+
+
+def run(bench: Bench, sources: Sequence[BytesSource], files: Sequence[FileEntry]) -> Gathered:
+    return Transfer(sources, bench.monitor, bench.cancel, workers=3).run([gather(bench, file) for file in files])
+
+
+@pytest.fixture
+def contents(content: random.Random) -> dict[str, bytes]:
+    sizes = {"a": 2 * CHUNK_BYTES + 7, "b": 5, "c": 0, "d": CHUNK_BYTES}
+    return {f"models/o--n/snapshots/master/{name}": content.randbytes(size) for name, size in sizes.items()}
+
+
+@pytest.fixture
+def files(contents: dict[str, bytes]) -> list[FileEntry]:
+    return [entry_of(path, data) for path, data in contents.items()]
+
+
+@pytest.fixture
+def source(contents: dict[str, bytes], files: list[FileEntry]) -> BytesSource:
+    return BytesSource("one", {file.sha256: contents[file.path] for file in files})
+
+
+def test_every_file_arrives_whole(
+    bench: Bench, source: BytesSource, files: list[FileEntry], contents: dict[str, bytes]
+) -> None:
+    result = run(bench, [source], files)
+    assert not result.failed
+    assert {path: (bench.root / path).read_bytes() for path in contents} == contents
+    assert bench.partials() == []
+    assert bench.monitor.bytes == sum(len(data) for data in contents.values())
+    assert result.read_bytes["one"] == sum(len(data) for data in contents.values())
+
+
+def test_a_corrupt_chunk_comes_from_the_next_source_and_is_told(
+    bench: Bench, source: BytesSource, files: list[FileEntry], contents: dict[str, bytes]
+) -> None:
+    bad = BytesSource("bad", source.contents)
+    bad.corrupt = {(files[0].path, CHUNK_BYTES)}
+    result = run(bench, [bad, source], files)
+    assert not result.failed
+    assert (bench.root / files[0].path).read_bytes() == contents[files[0].path]
+    assert result.read_bytes["one"] == CHUNK_BYTES
+    assert [(f.problem, f.subject, f.chunks) for f in result.findings] == [
+        (problems.CHUNK_CORRUPT, files[0].path, (1,))
+    ]
+    assert "bad" in result.findings[0].detail
+
+
+def test_a_file_that_no_source_has_right_gets_no_name_and_the_others_arrive(
+    bench: Bench, source: BytesSource, files: list[FileEntry]
+) -> None:
+    source.corrupt = {(files[0].path, 0)}
+    result = run(bench, [source], files)
+    assert list(result.failed) == [files[0].path]
+    assert result.failed[files[0].path].problem is problems.CHUNK_CORRUPT
+    assert not (bench.root / files[0].path).exists()
+    assert sorted(result.finished) == sorted(file.path for file in files[1:])
+
+
+def test_an_unreachable_source_is_not_asked_for_ever(bench: Bench, source: BytesSource, files: list[FileEntry]) -> None:
+    gone = BytesSource("gone", source.contents)
+    gone.unreachable = True
+    result = run(bench, [gone, source], files)
+    assert not result.failed
+    assert len(gone.reads) <= 5
+
+
+def test_a_second_run_fetches_only_what_is_missing(bench: Bench, source: BytesSource, files: list[FileEntry]) -> None:
+    source.corrupt = {(files[0].path, CHUNK_BYTES)}
+    run(bench, [source], files[:1])
+    source.corrupt = set()
+    source.reads.clear()
+    result = run(bench, [source], files[:1])
+    assert not result.failed
+    assert [offset for _, offset, _ in source.reads] == [CHUNK_BYTES]
+
+
+def test_stop_leaves_the_partial_and_no_final_name(bench: Bench, source: BytesSource, files: list[FileEntry]) -> None:
+    bench.cancel.left = 6
+    with pytest.raises(Stopped):
+        run(bench, [source], files[:1])
+    assert not (bench.root / files[0].path).exists()
+    assert len(bench.partials()) == 1
+
+
+def test_many_files_are_never_all_open_at_once(bench: Bench) -> None:
+    data = [f"file {number}".encode() for number in range(300)]
+    files = [entry_of(f"models/o--n/snapshots/master/{number}", text) for number, text in enumerate(data)]
+    source = BytesSource("one", {file.sha256: text for file, text in zip(files, data, strict=True)})
+    open_now, most = 0, 0
+
+    def counted(file: FileEntry) -> Gather:
+        plain = gather(bench, file)
+
+        def begin() -> object:
+            nonlocal open_now, most
+            open_now += 1
+            most = max(most, open_now)
+            return plain.open()
+
+        def finish(partial: object) -> object:
+            nonlocal open_now
+            open_now -= 1
+            return plain.finish(partial)  # type: ignore[arg-type]
+
+        return Gather(file, begin, plain.missing, finish)  # type: ignore[arg-type]
+
+    result = Transfer([source], bench.monitor, bench.cancel, workers=3).run([counted(file) for file in files])
+    assert len(result.finished) == 300
+    assert most <= 64
