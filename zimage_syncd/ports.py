@@ -17,6 +17,9 @@ from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.snapshot import LayoutName, LocalSnapshot, RepoId, SnapshotKey
 
+OnBytes = Callable[[int], None]
+"""Is told how many more bytes were handled."""
+
 
 class Clock(Protocol):
     """Time, passed in so that tests can hold it."""
@@ -141,6 +144,18 @@ class SnapshotSource(ChunkSource, Protocol):
 
     def history(self, layout: LayoutName, repo: RepoId, name: str) -> list[StoredSnapshot]:
         """All that ever were under one name, the newest first."""
+
+    def manifest_of(self, stored: StoredSnapshot, on_bytes: OnBytes) -> Manifest:
+        """The manifest of what `snapshots` listed; where a cache tree has none (id ""), its files are hashed now.
+
+        Args:
+            stored: which one.
+            on_bytes: is told of every byte read for it, from several threads; may raise to stop.
+
+        Raises:
+            FileDamaged: a file of the tree is not what its publisher says.
+            NotInStore, ManifestInvalid, ManifestCorrupt: as with `manifest`.
+        """
 
     def manifest(self, manifest_id: str) -> Manifest:
         """A snapshot's manifest, validated.
@@ -452,10 +467,6 @@ class Probe(Protocol):
 
     def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         """Runs one health check and waits for its end; never raises for what the check finds."""
-
-
-OnBytes = Callable[[int], None]
-"""Is told how many more bytes were handled."""
 
 
 class ManifestShelf(Protocol):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zimage_syncd.model.failures import Failure, NotInStore, SnapshotMissing
+from zimage_syncd.model.failures import Failure, NotInStore, SnapshotMissing, Stopped
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import RepoId, SnapshotKey
-from zimage_syncd.ports import SnapshotSource, StoredSnapshot
+from zimage_syncd.ports import OnBytes, SnapshotSource, StoredSnapshot
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.site import selects
 
@@ -35,13 +35,16 @@ class Choice:
     """Stores that could not be asked, manifests that cannot be trusted, repositories that no store has."""
 
 
-def choose(sources: Sequence[SnapshotSource], selection: Selection, repos: tuple[RepoId, ...]) -> Choice:
+def choose(
+    sources: Sequence[SnapshotSource], selection: Selection, repos: tuple[RepoId, ...], on_bytes: OnBytes
+) -> Choice:
     """Finds the snapshots that a selection means.
 
     Args:
         sources: stores, the nearest first.
         selection: what a person named.
         repos: what must be present, where the selection names no repository.
+        on_bytes: is told of bytes of a cache tree that are hashed, since nobody recorded them; may raise to stop.
 
     Raises:
         Failure: no store could be asked; the first one's failure.
@@ -61,7 +64,7 @@ def choose(sources: Sequence[SnapshotSource], selection: Selection, repos: tuple
             place = (candidate.layout, candidate.repo, candidate.name)
             if place in seen:
                 continue
-            manifest = _manifest(source, candidate, findings)
+            manifest = _manifest(source, candidate, findings, on_bytes)
             if manifest is not None:
                 seen.add(place)
                 chosen.setdefault(manifest.id, Chosen(manifest, source))
@@ -93,12 +96,16 @@ def _selects(selection: Selection, stored: StoredSnapshot, repos: tuple[RepoId, 
     return selects(selection, SnapshotKey(stored.layout, stored.repo, stored.name), (stored.name,), repos)
 
 
-def _manifest(source: SnapshotSource, stored: StoredSnapshot, findings: list[Finding]) -> Manifest | None:
+def _manifest(
+    source: SnapshotSource, stored: StoredSnapshot, findings: list[Finding], on_bytes: OnBytes
+) -> Manifest | None:
     """The newest manifest under this name that can be trusted; each older one that is taken instead is a finding."""
     history = [stored, *(old for old in source.history(stored.layout, stored.repo, stored.name) if _older(old, stored))]
     for item in history:
         try:
-            return source.manifest(item.manifest_id)
+            return source.manifest_of(item, on_bytes)
+        except Stopped:
+            raise
         except Failure as failure:
             findings.append(finding_of(failure))
     return None

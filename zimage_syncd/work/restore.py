@@ -51,7 +51,12 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
         LinkModeUnsupported: the store's payload cannot arrive in that mode.
         StoreUnreachable, StoreDenied, StoreMissing: no store could be asked.
     """
-    choice = choose([item.source for item in sources], selection, site.repos)
+
+    def on_bytes(count: int) -> None:
+        site.cancel.check()
+        site.monitor.advance(count)
+
+    choice = choose([item.source for item in sources], selection, site.repos, on_bytes)
     examiner = site.examiner()
     planned: dict[str, str] = {}
     snapshots = []

@@ -1,0 +1,94 @@
+"""`zimage-syncd`: the commands, and what becomes of their failures."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+import zimage_syncd
+from zimage_syncd.cli import backup, demo, env, health, path, restore, run_daemon, snapshots, status, verify
+from zimage_syncd.cli.options import common_options, take_common
+from zimage_syncd.cli.session import Session
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import Failure, UsageInvalid
+from zimage_syncd.model.problems import Problem
+from zimage_syncd.report.json_document import problem_fields, to_json
+from zimage_syncd.report.words import plain
+
+_EPILOG = (
+    "REPO is ORG/NAME, datasets/ORG/NAME or spaces/ORG/NAME. Exit codes: 0 good; 1 failed or refused; 2 finished with "
+    "problems found; 3 usage or configuration; 75 busy, try again."
+)
+
+
+@click.group(params=common_options(), epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(zimage_syncd.__version__, prog_name="zimage-syncd")
+@click.pass_context
+def app(ctx: click.Context, /, **_common: object) -> None:
+    """Keeps the Hugging Face and ModelScope caches of a rented GPU instance alive over disk resets."""
+    take_common(ctx)
+
+
+for _command in (
+    run_daemon.run,
+    status.status,
+    snapshots.snapshots,
+    backup.backup,
+    restore.restore,
+    verify.verify,
+    health.health,
+    path.path,
+    env.env,
+    demo.demo,
+):
+    app.add_command(_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code.
+
+    Args:
+        arguments: without the program's name.
+    """
+    session = Session(as_json="--json" in arguments, verbose="-v" in arguments or "--verbose" in arguments)
+    try:
+        code = app.main(list(arguments), prog_name="zimage-syncd", standalone_mode=False, obj=session)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        return _fail(session, problems.USAGE, _usage_subject(error), error.format_message())
+    except UsageInvalid as failure:
+        return _fail(session, failure.problem, failure.subject, failure.detail)
+    except Failure as failure:
+        if session.verbose:
+            traceback.print_exc()
+        return _fail(session, failure.problem, failure.subject, failure.detail)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(session, problems.STOPPED, "the command", "Ctrl-C")
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for people
+        if session.verbose:
+            traceback.print_exc()
+        return _fail(session, problems.INTERNAL, type(error).__name__, str(error)[:500])
+
+
+def _usage_subject(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if isinstance(context, click.Context) else "zimage-syncd"
+
+
+def _fail(session: Session, problem: Problem, subject: str, detail: str) -> int:
+    if session.as_json:
+        content = {"problem": problem_fields(problem), "subject": plain(subject), "detail": plain(detail)}
+        session.write(to_json("error", content))
+    else:
+        message = f"error {problem.code}: {problem.title}: {subject}"
+        message = f"{message}: {detail}" if detail else message
+        sys.stderr.write(f"{plain(message)}\n  remedy: {problem.remedy}\n")
+    return problem.exit_code

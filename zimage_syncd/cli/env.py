@@ -1,0 +1,47 @@
+"""`zimage-syncd env`: the variables by which both libraries find the cache."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+
+import click
+
+from zimage_syncd.cli.options import Command
+from zimage_syncd.cli.session import Session
+
+_SHELLS = ("bash", "fish", "systemd", "docker", "jupyter")
+
+
+@click.command(cls=Command)
+@click.option("--shell", type=click.Choice(_SHELLS), default="bash", show_default=True, help="For whom.")
+@click.pass_obj
+def env(session: Session, shell: str) -> int:
+    """Print the environment variables to set."""
+    variables = session.services().environment()
+    if session.as_json:
+        session.write_json("environment", {"variables": variables})
+    else:
+        session.write(environment_text(variables, shell))
+    return 0
+
+
+def environment_text(variables: Mapping[str, str], shell: str) -> str:
+    """The variables as a shell, systemd, Docker or a notebook takes them."""
+    lines = []
+    for name, value in variables.items():
+        match shell:
+            case "fish":
+                escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+                lines.append(f"set -gx {name} '{escaped}'")
+            case "systemd":
+                escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+                lines.append(f'Environment="{name}={escaped}"')
+            case "docker":
+                lines.append(f"{name}={value}")
+            case "jupyter":
+                lines.append(f"import os; os.environ[{json.dumps(name)}] = {json.dumps(value)}")
+            case _:
+                lines.append(f"export {name}={shlex.quote(value)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,138 @@
+"""Progress on standard error: a bar with bytes, rate and remaining time on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from zimage_syncd.ports import Monitor
+from zimage_syncd.report.words import duration, plain, size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_LINE_EVERY_S = 5.0
+_NOTHING_BELOW_BYTES = 32 * 2**20
+"""A task smaller than this is over before its line is read."""
+
+
+def open_progress(stream: TextIO, *, quiet: bool) -> Monitor:
+    """The monitor that fits the stream.
+
+    Args:
+        stream: standard error.
+        quiet: say nothing (with --json, where only the document counts and no terminal watches).
+    """
+    if quiet and not stream.isatty():
+        return SilentProgress()
+    return BarProgress(stream) if stream.isatty() else LineProgress(stream)
+
+
+class SilentProgress:
+    """Says nothing."""
+
+    def begin(self, task: str, total_bytes: int) -> None:
+        """Says nothing."""
+
+    def advance(self, count_bytes: int) -> None:
+        """Says nothing."""
+
+    def note(self, text: str) -> None:
+        """Says nothing."""
+
+    def finish(self) -> None:
+        """Says nothing."""
+
+
+class LineProgress:
+    """A line every few seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._task = ""
+        self._total_bytes = self._done_bytes = 0
+        self._began_s = self._told_s = 0.0
+
+    def begin(self, task: str, total_bytes: int) -> None:
+        """A task starts."""
+        with self._lock:
+            self._task, self._total_bytes, self._done_bytes = task, total_bytes, 0
+            self._began_s = self._told_s = time.monotonic()
+            if total_bytes >= _NOTHING_BELOW_BYTES:
+                self._say(f"{task}: {size(total_bytes)}")
+
+    def advance(self, count_bytes: int) -> None:
+        """So many more bytes are done."""
+        with self._lock:
+            self._done_bytes += count_bytes
+            now_s = time.monotonic()
+            if now_s - self._told_s >= _LINE_EVERY_S:
+                self._told_s = now_s
+                self._say(self._line(now_s - self._began_s))
+
+    def _line(self, elapsed_s: float) -> str:
+        rate = self._done_bytes / max(elapsed_s, 0.001)
+        left = max(0, self._total_bytes - self._done_bytes) / rate if rate > 0 else 0
+        done = f"{size(self._done_bytes)} of {size(self._total_bytes)}"
+        return f"{self._task}: {done}, {size(rate)}/s, {duration(left)} left"
+
+    def note(self, text: str) -> None:
+        """A sentence for people."""
+        with self._lock:
+            self._say(text)
+
+    def finish(self) -> None:
+        """The task has ended."""
+        with self._lock:
+            if self._total_bytes >= _NOTHING_BELOW_BYTES:
+                self._say(f"{self._task}: done in {duration(time.monotonic() - self._began_s)}")
+            self._task = ""
+
+    def _say(self, text: str) -> None:
+        print(plain(text), file=self._stream, flush=True)
+
+
+class BarProgress:
+    """A bar by rich, which is imported only where there is a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def begin(self, task: str, total_bytes: int) -> None:
+        """A task starts."""
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import (  # noqa: PLC0415  # noqa: PLC0415
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self.finish()
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        console = Console(file=self._stream)
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self._task = self._progress.add_task(plain(task), total=total_bytes or None)
+        self._progress.start()
+
+    def advance(self, count_bytes: int) -> None:
+        """So many more bytes are done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, count_bytes)
+
+    def note(self, text: str) -> None:
+        """A sentence for people."""
+        print(plain(text), file=self._stream or sys.stderr, flush=True)
+
+    def finish(self) -> None:
+        """The task has ended."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = self._task = None

@@ -1,0 +1,48 @@
+"""`zimage-syncd restore`: stores → cache."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from zimage_syncd.cli.options import Command, selecting, selection_of
+from zimage_syncd.cli.session import Session
+from zimage_syncd.model.plan import LinkMode
+from zimage_syncd.report.json_document import plan_fields
+from zimage_syncd.report.plan_text import plan_text
+
+
+@click.command(cls=Command)
+@selecting
+@click.option("--from", "source", metavar="NAME", help="One store only.")
+@click.option("--to", metavar="DIR", help="Another directory instead of the cache.")
+@click.option("--mode", type=click.Choice([str(mode) for mode in LinkMode]), help="How payload arrives from a mount.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, with bytes and reasons.")
+@click.pass_obj
+def restore(
+    session: Session,
+    repo: str | None,
+    revision: str | None,
+    layout: str | None,
+    snapshot: str | None,
+    source: str | None,
+    to: str | None,
+    mode: str | None,
+    *,
+    dry_run: bool,
+) -> int:
+    """Bring the cache back from the stores, every chunk checked, and make the cache links."""
+    selection = selection_of(repo, revision, layout, snapshot)
+    services = session.services()
+    session.stop.listen()
+    link_mode = None if mode is None else LinkMode(mode)
+    directory = None if to is None else os.path.abspath(to)
+    if not dry_run:
+        return session.write_report(services.restore(selection, source=source, to=directory, mode=link_mode))
+    plan = services.plan_restore(selection, source=source, to=directory, mode=link_mode)
+    if session.as_json:
+        session.write_json("plan", plan_fields(plan))
+    else:
+        session.write(plan_text(plan, every_entry=session.verbose))
+    return 0

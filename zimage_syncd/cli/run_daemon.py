@@ -1,0 +1,17 @@
+"""`zimage-syncd run`: the daemon."""
+
+from __future__ import annotations
+
+import click
+
+from zimage_syncd.cli.options import Command
+from zimage_syncd.cli.session import Session
+
+
+@click.command(name="run", cls=Command)
+@click.pass_obj
+def run(session: Session) -> int:
+    """Run the daemon: one cycle now, then what the clock starts, until SIGTERM."""
+    services = session.services()
+    session.stop.listen()
+    return services.run(session.stop.when_asked)

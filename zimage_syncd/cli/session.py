@@ -1,0 +1,61 @@
+"""One run of the command line: its configuration, its output, its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from zimage_syncd.cli.services import Services
+from zimage_syncd.cli.signals import StopFlag
+from zimage_syncd.model.report import Report
+from zimage_syncd.report.json_document import report_fields, to_json
+from zimage_syncd.report.text import report_text
+
+
+@dataclass(slots=True)
+class Session:
+    """What all commands share."""
+
+    config: str | None = None
+    """--config."""
+    as_json: bool = False
+    """--json."""
+    verbose: bool = False
+    """-v."""
+    stop: StopFlag = field(default_factory=StopFlag)
+    """Set by SIGTERM and Ctrl-C."""
+
+    def services(self) -> Services:
+        """The jobs on the configuration that counts here.
+
+        Imports happen here, so that `--help` does not wait for them.
+
+        Raises:
+            ConfigMissing, ConfigInvalid, ConfigContradictory, ConfigUntrusted, StoreUrlInvalid: as their names say.
+        """
+        from zimage_syncd.cli.progress import open_progress  # noqa: PLC0415
+        from zimage_syncd.config import load_config  # noqa: PLC0415
+        from zimage_syncd.services import open_services  # noqa: PLC0415
+
+        config = load_config(self.config, os.environ, os.getcwd(), os.path.expanduser("~"))
+        monitor = open_progress(sys.stderr, quiet=self.as_json)
+        return open_services(config, monitor=monitor, cancel=self.stop)
+
+    def write(self, text: str) -> None:
+        """Writes a result to standard output."""
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+        sys.stdout.flush()
+
+    def write_json(self, kind: str, content: dict[str, Any]) -> None:
+        """Writes a result as the one JSON document."""
+        self.write(to_json(kind, content))
+
+    def write_report(self, report: Report) -> int:
+        """Writes a report; returns its exit code."""
+        if self.as_json:
+            self.write_json("report", report_fields(report))
+        else:
+            self.write(report_text(report))
+        return report.exit_code

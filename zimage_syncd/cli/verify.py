@@ -1,0 +1,40 @@
+"""`zimage-syncd verify`: check, report, mend."""
+
+from __future__ import annotations
+
+import click
+
+from zimage_syncd.cli.options import Command, selecting, selection_of
+from zimage_syncd.cli.session import Session
+
+
+@click.command(cls=Command)
+@selecting
+@click.option("--quick", is_flag=True, help="Presence, sizes, links, headers (the default).")
+@click.option("--deep", is_flag=True, help="Read every byte.")
+@click.option("--store", metavar="NAME", help="Check a store instead of the cache.")
+@click.option("--repair", is_flag=True, help="Mend what is wrong, by chunk, from the stores.")
+@click.pass_obj
+def verify(
+    session: Session,
+    repo: str | None,
+    revision: str | None,
+    layout: str | None,
+    snapshot: str | None,
+    store: str | None,
+    *,
+    quick: bool,
+    deep: bool,
+    repair: bool,
+) -> int:
+    """Check the cache against its manifests, or a store against its own."""
+    if quick and deep:
+        raise click.UsageError("--quick and --deep exclude each other")
+    if store is not None and repair:
+        raise click.UsageError("--repair mends the cache; a store is mended by `backup` from an intact cache")
+    selection = selection_of(repo, revision, layout, snapshot)
+    services = session.services()
+    session.stop.listen()
+    if store is not None:
+        return session.write_report(services.verify_store(store, selection, deep=deep))
+    return session.write_report(services.verify(selection, deep=deep, repair=repair))

@@ -1,0 +1,116 @@
+"""The timer that asks every few seconds which jobs are due, and hands them to the runner.
+
+It decides nothing and remembers little: `decide.due` decides, and the last runs are on the data disk. APScheduler's own
+cron trigger is not used: it counts Monday as 0, and skips a run that it missed by more than a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from zimage_syncd.decide.due import CLOCK_STEP_S, Schedule, next_due, spread_of
+from zimage_syncd.ports import Clock
+
+ASK_EVERY_S = 20
+"""Less than a cron expression's minute. Asking anew, instead of sleeping until the next run, survives a suspended
+machine and a clock that was set."""
+
+
+class _Pace(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """At once, then every 20 s.
+
+    Not an interval trigger beside a job that runs once: removing that job races with a shutdown right after the start
+    (APScheduler 3.11.3 then ends its thread with a JobLookupError).
+    """
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Counted from now, so that nothing piles up while the machine is suspended."""
+        return now if previous_fire_time is None else now + timedelta(seconds=ASK_EVERY_S)
+
+
+class Timer:
+    """Asks in a thread of its own, between `start` and `stop`."""
+
+    def __init__(
+        self,
+        schedules: Mapping[str, Schedule],
+        last_runs: Callable[[str], datetime | None],
+        submit: Callable[[str], None],
+        clock: Clock,
+        zone: tzinfo,
+        identity: str,
+        since: datetime | None = None,
+    ) -> None:
+        """Prepares; nothing runs yet.
+
+        Args:
+            schedules: by the name of the job.
+            last_runs: when a job last ran, UTC, or None; what it says may lag behind `submit`.
+            submit: queues a job and returns at once.
+            clock: the time.
+            zone: whose wall clock the cron expressions mean.
+            identity: the cache's id, which spreads the jobs of many machines over the jitter.
+            since: from when on slots count for a job that never ran; None for this moment. A machine that is never on
+                at a slot runs the job only if this is a time that outlives a restart.
+        """
+        self._schedules = dict(schedules)
+        self._last_runs = last_runs
+        self._submit = submit
+        self._clock = clock
+        self._zone = zone
+        self._spreads = {name: spread_of(identity, name) for name in schedules}
+        self._since = since if since is not None else clock.now()
+        self._submitted: dict[str, datetime] = {}
+        self._scheduler: BackgroundScheduler | None = None
+
+    def start(self) -> None:
+        """Begins to ask, at once and then every 20 s; does nothing where it already does."""
+        if self._scheduler is not None:
+            return
+        # One worker thread, so that two askings never overlap. `None`: however late, it is asked.
+        scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
+        scheduler.add_job(self.ask, _Pace(), misfire_grace_time=None, coalesce=True, max_instances=1)
+        scheduler.start()
+        self._scheduler = scheduler
+
+    def stop(self) -> None:
+        """Ends the threads; an `ask` under way is waited for."""
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=True)
+            self._scheduler = None
+
+    def ask(self) -> None:
+        """Submits every job that is due, once for all the runs that it missed."""
+        now = self._clock.now()
+        for name, moment in self._next_runs(now).items():
+            if moment is not None and moment <= now:
+                self._submit(name)
+                self._submitted[name] = now
+
+    def next_runs(self) -> dict[str, datetime | None]:
+        """When each job is due next, UTC: in the past where one was missed, None where it has no schedule."""
+        return self._next_runs(self._clock.now())
+
+    def _next_runs(self, now: datetime) -> dict[str, datetime | None]:
+        return {
+            name: next_due(
+                schedule,
+                last_run=self._last_run(name, now),
+                since=self._since,
+                now=now,
+                zone=self._zone,
+                spread=self._spreads[name],
+            )
+            for name, schedule in self._schedules.items()
+        }
+
+    def _last_run(self, name: str, now: datetime) -> datetime | None:
+        """The later of what is recorded and what was submitted, for a job may still wait or run."""
+        known = (self._last_runs(name), self._submitted.get(name))
+        # Of the two, one may have been stamped by a clock that ran ahead, and the other since.
+        return max((at for at in known if at is not None and (at - now).total_seconds() <= CLOCK_STEP_S), default=None)

@@ -1,0 +1,110 @@
+"""`zimage-syncd run`: one cycle at start, then what the clock starts, until SIGTERM.
+
+The daemon itself decides nothing: cycle and jobs come in bound to a configuration, due times from `decide/due.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from zimage_syncd.daemon.runner import Runner
+from zimage_syncd.daemon.schedule import Timer
+from zimage_syncd.daemon.state import LastRuns
+from zimage_syncd.decide.due import Schedule
+from zimage_syncd.logs import Logger
+from zimage_syncd.model.report import Report
+from zimage_syncd.model.verdict import Verdict
+from zimage_syncd.ports import Cancel, Clock
+
+CYCLE = "cycle"
+_FIRST_START = "first start"
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What the daemon does, bound to one configuration."""
+
+    cycle: Callable[[], tuple[Verdict, Report]]
+    """observe → … → report."""
+    jobs: Mapping[str, Callable[[], Report]]
+    """Scheduled jobs by name."""
+    schedules: Mapping[str, Schedule]
+    """When each of them is due."""
+    last_runs: LastRuns
+    """When each of them last ran."""
+    identity: str
+    """The cache's id; the jitter depends on it."""
+
+
+class Service:
+    """The long-running process."""
+
+    def __init__(self, duties: Duties, clock: Clock, zone: tzinfo, cancel: Cancel, log: Logger) -> None:
+        self._duties = duties
+        self._clock = clock
+        self._log = log
+        jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in duties.jobs}
+        self._runner = Runner({CYCLE: self._cycle, **jobs}, cancel, log)
+        since = duties.last_runs.get(_FIRST_START)
+        if since is None:
+            since = clock.now()
+            duties.last_runs.set(_FIRST_START, since)
+        self._timer = Timer(
+            duties.schedules, duties.last_runs.get, self._runner.submit, clock, zone, duties.identity, since
+        )
+
+    def stop(self) -> None:
+        """Asks the service to end; the job under way ends between two chunks."""
+        self._runner.stop()
+
+    def run(self) -> int:
+        """Works until `stop`; returns the process's exit code."""
+        self._log.info("started")
+        self._runner.submit(CYCLE)
+        self._timer.start()
+        try:
+            self._runner.run()
+        finally:
+            self._timer.stop()
+        self._log.info("stopped")
+        return 0
+
+    def _cycle(self) -> None:
+        verdict, report = self._duties.cycle()
+        self._log.info(
+            "disks looked at",
+            system=str(verdict.system),
+            data=sorted(verdict.data),
+            cache=str(verdict.cache),
+            links={path: str(state) for path, state in verdict.links},
+            evidence=list(verdict.evidence),
+        )
+        self._tell(report)
+
+    def _scheduled(self, name: str) -> Callable[[], None]:
+        def act() -> None:
+            self._duties.last_runs.set(name, self._clock.now())
+            self._tell(self._duties.jobs[name]())
+
+        return act
+
+    def _tell(self, report: Report) -> None:
+        for result in report.snapshots:
+            self._log.info(
+                "snapshot", job=str(report.job), snapshot=result.snapshot, action=result.action, detail=result.detail
+            )
+        for note in report.notes:
+            self._log.info("note", job=str(report.job), text=note)
+        for finding in report.findings:
+            self._log.warning(
+                "finding",
+                job=str(report.job),
+                code=finding.problem.code,
+                problem=finding.problem.title,
+                subject=finding.subject,
+                detail=finding.detail,
+                mended=finding.mended,
+                remedy="" if finding.mended else finding.problem.remedy,
+            )

@@ -1,0 +1,1 @@
+"""The whole story on a tiny model, in a temporary directory, with real parts."""

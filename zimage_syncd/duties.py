@@ -1,0 +1,101 @@
+"""Binds the daemon's duties to a configuration: what a cycle's steps and the scheduled jobs really do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from zimage_syncd.clock import SystemClock
+from zimage_syncd.daemon.service import Duties, Service
+from zimage_syncd.daemon.state import LastRuns, schedule_path
+from zimage_syncd.decide.due import Schedule
+from zimage_syncd.disk.document import read_document, write_document
+from zimage_syncd.disk.guard import remember_each_other
+from zimage_syncd.logs import Logger
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import DataDiskMissing
+from zimage_syncd.model.report import Finding, Job, Report
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.verdict import DataState, Verdict
+from zimage_syncd.ports import Cancel
+from zimage_syncd.work.cycle import Steps, run_cycle
+
+if TYPE_CHECKING:
+    from zimage_syncd.services import CacheServices
+
+_DISK_PROBLEMS = {
+    DataState.MISSING: problems.DATA_DISK_MISSING,
+    DataState.FOREIGN: problems.DATA_DISK_FOREIGN,
+    DataState.READ_ONLY: problems.DATA_DISK_READ_ONLY,
+}
+
+
+def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Service:
+    """The daemon for one configuration; nothing runs yet.
+
+    Raises:
+        DataDiskMissing, DataDiskForeign: this is not the disk to work on; nothing was written.
+    """
+    config = services.config
+    everything = Selection()
+    jobs = {
+        "quick": partial(services.verify, everything, deep=False, repair=config.verify.repair),
+        "deep": partial(services.verify, everything, deep=True, repair=config.verify.repair),
+    }
+    schedules = {
+        "quick": Schedule(config.verify.quick, min(float(config.verify.jitter_s), 60.0)),
+        "deep": Schedule(config.verify.deep, float(config.verify.jitter_s)),
+    }
+    place = schedule_path(services.workshop.state_directory)
+    last_runs = LastRuns(partial(read_document, place), partial(_write_when_possible, services, place))
+    seen, _ = services.workshop.observe()
+    duties = Duties(
+        cycle=partial(_cycle, services),
+        jobs=jobs,
+        schedules=schedules,
+        last_runs=last_runs,
+        identity=seen.identity.cache_id if seen.identity is not None else config.cache.id,
+    )
+    zone = datetime.now().astimezone().tzinfo
+    if zone is None:
+        raise DataDiskMissing("local time zone", "the system has none")
+    return Service(duties, SystemClock(), zone, cancel, log)
+
+
+def _write_when_possible(services: CacheServices, place: str, data: bytes) -> None:
+    """Schedule state goes to the data disk, and to nothing else: a missing one is never written to."""
+    _, verdict = services.workshop.observe()
+    if verdict.may_write:
+        write_document(place, data)
+
+
+def _cycle(services: CacheServices) -> tuple[Verdict, Report]:
+    config = services.config
+    everything = Selection()
+    steps = Steps(
+        detect=lambda: services.workshop.observe()[1],
+        keep_links=services.keep_links,
+        restore=partial(_restore_what_is_missing, services),
+        verify=partial(services.verify, everything, deep=False, repair=config.verify.repair),
+        health=lambda: services.health(everything, level=None, full=False).report,
+        remember=lambda: remember_each_other(services.workshop.observe()[0], config.daemon.state_dir),
+        clock=services.workshop.clock,
+    )
+    verdict, report = run_cycle(steps, prove_after=frozenset(config.health.after))
+    wrong = [
+        Finding(problem, config.cache.mount or config.cache.dir, "; ".join(verdict.evidence))
+        for state, problem in _DISK_PROBLEMS.items()
+        if state in verdict.data
+    ]
+    if wrong:
+        return verdict, Report(report.job, report.started_at, report.elapsed_s, (), (*wrong, *report.findings))
+    return verdict, services.keep(report)
+
+
+def _restore_what_is_missing(services: CacheServices) -> Report:
+    """Restores where a repository is missing or not whole; a present cache is the verification's business."""
+    clock = services.workshop.clock
+    if services.holds_everything() or not services.config.restore.order:
+        return Report(Job.RESTORE, clock.now(), 0.0)
+    return services.restore(Selection(), source=None, to=None, mode=None)

@@ -1,0 +1,249 @@
+"""What the command line and the daemon can ask for: each method is one job on one configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from zimage_syncd.config import HUBS, Config, StoreKind
+from zimage_syncd.disk.links import make_cache_link
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import CacheMissing, ConfigInvalid, Failure, SnapshotIncomplete, SnapshotMissing
+from zimage_syncd.model.health import HealthLevel
+from zimage_syncd.model.plan import LinkMode, Plan
+from zimage_syncd.model.report import Finding, Report
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
+from zimage_syncd.model.status import HealthReport, SnapshotRow, Status
+from zimage_syncd.model.verdict import LinkState
+from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
+from zimage_syncd.process.probe import ProbeProcess
+from zimage_syncd.report.files import ReportFiles
+from zimage_syncd.status import cache_rows, collect_status, store_rows
+from zimage_syncd.wiring import Workshop
+from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.backup import backup
+from zimage_syncd.work.health import HealthSettings, check_health
+from zimage_syncd.work.restore import RestoreSource, plan_restore, restore
+from zimage_syncd.work.site import selects
+from zimage_syncd.work.verify import verify
+from zimage_syncd.work.verify_store import verify_store
+
+_FULL_SIZE_PX = 1024
+_FULL_STEPS = 9
+"""What Z-Image-Turbo's authors recommend (model card): 1024 px, 9 steps, guidance 0.0."""
+
+
+class CacheServices:
+    """All jobs on one configuration."""
+
+    def __init__(self, config: Config, monitor: Monitor, cancel: Cancel) -> None:
+        self.config = config
+        self.workshop = Workshop(config, monitor, cancel)
+        self.reports = ReportFiles(os.path.join(self.workshop.state_directory, "reports"))
+
+    def backup(self, selection: Selection, *, accept_changed: bool) -> Report:
+        """Cache → archives."""
+        if not self.config.backup.to:
+            raise ConfigInvalid("backup.to", "no archive is configured; add one such as [stores.bucket] url = …")
+        if not os.path.isdir(self.config.cache.dir):
+            self._require_disk()
+            raise CacheMissing(self.config.cache.dir)
+        archives = [self.workshop.archive(name) for name in self.config.backup.to]
+        with self.workshop.site("backup") as site:
+            return self.keep(backup(site, archives, selection, accept_changed=accept_changed))
+
+    def _require_disk(self) -> None:
+        with self.workshop.looking():
+            pass
+
+    def restore(self, selection: Selection, *, source: str | None, to: str | None, mode: LinkMode | None) -> Report:
+        """Stores → cache, or another directory; and the cache links."""
+        sources = self._sources(source, mode)
+        if to is not None:
+            with self.workshop.beside(os.path.abspath(to)) as site:
+                return restore(site, sources, selection)
+        with self.workshop.site("restore") as site:
+            report = restore(site, sources, selection)
+        notes, findings = self.keep_links()
+        return self.keep(replace(report, notes=(*report.notes, *notes), findings=(*report.findings, *findings)))
+
+    def plan_restore(self, selection: Selection, *, source: str | None, to: str | None, mode: LinkMode | None) -> Plan:
+        """What `restore` would do; writes nothing."""
+        sources = self._sources(source, mode)
+        if to is not None:
+            if not os.path.isdir(to):
+                raise CacheMissing(to, "a plan for a directory needs the directory")
+            with self.workshop.beside(os.path.abspath(to)) as site:
+                return plan_restore(site, sources, selection).plan
+        with self.workshop.looking() as site:
+            plan = plan_restore(site, sources, selection).plan
+        _, verdict = self.workshop.observe()
+        lost = [path for path, state in verdict.links if state in {LinkState.LOST, LinkState.DANGLING}]
+        return replace(plan, links=tuple(f"{path} -> {self.config.cache.dir}" for path in lost))
+
+    def _sources(self, source: str | None, mode: LinkMode | None) -> list[RestoreSource]:
+        names = [source] if source is not None else [name for name in self.config.restore.order if name not in HUBS]
+        opened = []
+        for name in names:
+            configured = self.config.stores.get(name)
+            own_mode = LinkMode(configured.mode) if configured is not None else LinkMode.AUTO
+            opened.append(RestoreSource(self.workshop.source(name), mode or own_mode))
+        return opened
+
+    def keep_links(self) -> tuple[list[str], list[Finding]]:
+        """Makes cache links that are lost; a link to somewhere that exists and real directories stay."""
+        seen, verdict = self.workshop.observe()
+        resolved = {link.path: link.resolved for link in seen.links}
+        notes: list[str] = []
+        findings: list[Finding] = []
+        for path, state in verdict.links:
+            if state is LinkState.GOOD:
+                continue
+            if state is LinkState.ELSEWHERE and os.path.exists(resolved[path]):
+                detail = f"expected {self.config.cache.dir}, found {resolved[path]}"
+                findings.append(Finding(problems.LINK_ELSEWHERE, path, detail))
+                continue
+            try:
+                make_cache_link(path, self.config.cache.dir)
+            except Failure as failure:
+                findings.append(finding_of(failure))
+            else:
+                notes.append(f"linked {path} -> {self.config.cache.dir}")
+        return notes, findings
+
+    def verify(self, selection: Selection, *, deep: bool, repair: bool) -> Report:
+        """Compares the cache with its last good manifests; mends where that is asked for."""
+        with self.workshop.site("verify") as site:
+            report = verify(site, self._good_sources(), selection, deep=deep, repair=repair)
+        links = self._link_findings(repair=repair) if selection == Selection() else []
+        return self.keep(replace(report, findings=(*report.findings, *links)))
+
+    def _good_sources(self) -> Sequence[SnapshotSource]:
+        return [self.workshop.source(name) for name in self.config.restore.order if name in self.config.stores]
+
+    def _link_findings(self, *, repair: bool) -> list[Finding]:
+        _, verdict = self.workshop.observe()
+        kinds = {
+            LinkState.LOST: problems.LINK_LOST,
+            LinkState.DANGLING: problems.LINK_LOST,
+            LinkState.ELSEWHERE: problems.LINK_ELSEWHERE,
+            LinkState.REAL_DIRECTORY: problems.LINK_OCCUPIED,
+        }
+        wrong = [(path, state) for path, state in verdict.links if state is not LinkState.GOOD]
+        if not repair or not wrong:
+            return [Finding(kinds[state], path, f"it is {state}") for path, state in wrong]
+        _, trouble = self.keep_links()
+        left = {finding.subject for finding in trouble}
+        mended = [
+            Finding(kinds[state], path, f"it was {state}", mended=True) for path, state in wrong if path not in left
+        ]
+        return [*mended, *trouble]
+
+    def verify_store(self, store: str, selection: Selection, *, deep: bool) -> Report:
+        """Checks a store's manifests and blobs."""
+        source = self.workshop.source(store)
+        sizes = None
+        if self.config.stores[store].kind is not StoreKind.CACHE_TREE:
+            sizes = {blob.sha256: blob.size_bytes for blob in self.workshop.archive(store).blobs()}
+        with self.workshop.looking() as site:
+            return verify_store(site, source, selection, blob_sizes=sizes, deep=deep)
+
+    def snapshots(self, store: str | None) -> list[SnapshotRow]:
+        """What the cache and the stores hold; of one store only where it is named."""
+        if store is not None:
+            return store_rows(self.workshop.source(store))
+        rows = []
+        with self.workshop.looking() as site:
+            rows.extend(cache_rows(site))
+        for name in self.config.stores:
+            try:
+                rows.extend(store_rows(self.workshop.source(name)))
+            except Failure as failure:
+                self.workshop.monitor.note(f"{name}: {failure}")
+        return rows
+
+    def status(self) -> Status:
+        """What the disk and the stores say now."""
+        return collect_status(self.workshop, self.reports)
+
+    def health(self, selection: Selection, *, level: HealthLevel | None, full: bool) -> HealthReport:
+        """Runs the probe on what is meant."""
+        health = self.config.health
+        settings = HealthSettings(
+            level=level or HealthLevel(health.level),
+            device=health.device,
+            size_px=_FULL_SIZE_PX if full else health.size_px,
+            steps=_FULL_STEPS if full else health.steps,
+            timeout_s=float(health.timeout_s),
+            pictures=os.path.join(self.workshop.state_directory, "pictures"),
+        )
+        probe = ProbeProcess(health.python or None, os.environ)
+        with self.workshop.looking() as site:
+            answer = check_health(site, probe, selection, settings)
+        self.keep(answer.report)
+        return answer
+
+    def path(self, selection: Selection) -> str:
+        """The directory that `from_pretrained` takes.
+
+        Raises:
+            SnapshotMissing: it is not in the cache.
+            SnapshotIncomplete: it is there, but not whole.
+        """
+        with self.workshop.looking() as site:
+            meant = [item for item in site.find() if selects(selection, item.key, item.names)]
+        if not meant:
+            raise SnapshotMissing(str(selection.repo), f"in {self.config.cache.dir}")
+        whole = [item for item in meant if not isinstance(item.completeness, Incomplete)]
+        if not whole:
+            raise SnapshotIncomplete(str(meant[0].key), _reasons(meant[0]))
+        return f"{self.config.cache.dir}/{max(whole, key=_preference).directory}"
+
+    def holds_everything(self) -> bool:
+        """Whether the cache holds every configured repository, or anything where none is configured."""
+        with self.workshop.looking() as site:
+            found = {item.key.repo for item in site.find() if not isinstance(item.completeness, Incomplete)}
+            return bool(found) and found.issuperset(site.repos)
+
+    def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
+        """The daemon; returns after SIGTERM.
+
+        Args:
+            when_asked: is given what has to be called when somebody asks to stop.
+        """
+        # Here, so that no other command waits for structlog and APScheduler.
+        from zimage_syncd.duties import open_service  # noqa: PLC0415
+        from zimage_syncd.logs import open_log  # noqa: PLC0415
+
+        service = open_service(self, self.workshop.cancel, open_log(self.config.daemon.log))
+        when_asked(service.stop)
+        return service.run()
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which both libraries find the cache."""
+        place = self.config.cache.links[0] if self.config.cache.links else self.config.cache.dir
+        return {"HF_HOME": place, "MODELSCOPE_CACHE": place}
+
+    def keep(self, report: Report) -> Report:
+        """Keeps a report on the data disk; a disk that cannot take it does not undo what was done."""
+        try:
+            self.reports.save(report)
+        except Failure as failure:
+            return replace(report, notes=(*report.notes, f"the report could not be kept: {failure}"))
+        return report
+
+
+def open_services(config: Config, *, monitor: Monitor, cancel: Cancel) -> CacheServices:
+    """All jobs on one configuration; nothing is opened yet."""
+    return CacheServices(config, monitor, cancel)
+
+
+def _reasons(snapshot: LocalSnapshot) -> str:
+    return "; ".join(snapshot.completeness.reasons[:5]) if isinstance(snapshot.completeness, Incomplete) else ""
+
+
+def _preference(snapshot: LocalSnapshot) -> tuple[bool, bool, str]:
+    """Hugging Face's layout first, a branch called main first, then by revision."""
+    return (snapshot.key.layout == "huggingface", "main" in snapshot.names, snapshot.key.revision)

@@ -1,0 +1,229 @@
+"""Opens what a configuration names, and hands it to the jobs: the only module that knows concrete adapters."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+from zimage_syncd.clock import SystemClock
+from zimage_syncd.config import Config, Store, StoreKind
+from zimage_syncd.decide.detect import detect
+from zimage_syncd.disk.guard import ensure_identity, require_right_disk
+from zimage_syncd.disk.ledger import SqliteLedger
+from zimage_syncd.disk.lock import cache_lock, directory_lock
+from zimage_syncd.disk.observe import observe, state_directory
+from zimage_syncd.disk.quarantine import Quarantine
+from zimage_syncd.disk.shelf import DiskShelf, MemoryShelf
+from zimage_syncd.disk.tree import Ownership
+from zimage_syncd.disk.write import CacheDisk
+from zimage_syncd.layouts.registry import all_layouts
+from zimage_syncd.model.failures import ConfigInvalid
+from zimage_syncd.model.observation import Observation
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.private import STATE_DIRECTORY
+from zimage_syncd.model.snapshot import RepoId, SnapshotKey
+from zimage_syncd.model.verdict import Verdict
+from zimage_syncd.ports import Archive, Cancel, Monitor, SnapshotSource
+from zimage_syncd.stores.archive import ObjectArchive
+from zimage_syncd.stores.cache_tree import CacheTree
+from zimage_syncd.stores.directory import DirectoryStore
+from zimage_syncd.stores.object_store import ObjectStore
+from zimage_syncd.work.site import Site
+
+_UNKNOWN_OWNER = "unknown"
+
+
+class Workshop:
+    """One configuration's disk, ledger and stores; opened when they are needed."""
+
+    def __init__(self, config: Config, monitor: Monitor, cancel: Cancel) -> None:
+        self.config = config
+        self.monitor = monitor
+        self.cancel = cancel
+        self.clock = SystemClock()
+        self.layouts = all_layouts()
+        self.state_directory = state_directory(config.cache.dir, config.cache.mount)
+        self._stores: dict[str, SnapshotSource] = {}
+
+    def observe(self) -> tuple[Observation, Verdict]:
+        """What the disks look like now, and what that means."""
+        cache = self.config.cache
+        seen = observe(
+            cache_dir=cache.dir,
+            mount=cache.mount,
+            links=tuple(cache.links),
+            expected_id=cache.id,
+            state_dir=self.config.daemon.state_dir,
+        )
+        return seen, detect(seen)
+
+    @contextlib.contextmanager
+    def site(self, doing: str) -> Iterator[Site]:
+        """The cache, locked for one job.
+
+        Args:
+            doing: the job's name, shown to whoever comes second.
+
+        Raises:
+            DataDiskMissing, DataDiskForeign, DataDiskReadOnly: this is not the disk to work on.
+            CacheBusy: another process works on it.
+        """
+        seen, verdict = self.observe()
+        require_right_disk(seen, verdict, writing=True)
+        ensure_identity(seen)
+        with cache_lock(self.state_directory, doing), self._ledger() as ledger:
+            quarantine = Quarantine(os.path.join(self.state_directory, "quarantine"), self.clock.now)
+            disk = CacheDisk(
+                self.config.cache.dir, quarantine, _ownership(self.config.cache.owner, self.config.cache.dir)
+            )
+            disk.make_root()
+            shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
+            yield self._site(disk, ledger, shelf)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Site]:
+        """The cache without a lock, for jobs that only look.
+
+        Raises:
+            DataDiskMissing, DataDiskForeign: this is not the disk to look at.
+        """
+        seen, verdict = self.observe()
+        require_right_disk(seen, verdict, writing=False)
+        quarantine = Quarantine(os.path.join(self.state_directory, "quarantine"), self.clock.now)
+        disk = CacheDisk(self.config.cache.dir, quarantine)
+        shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
+        place = os.path.join(self.state_directory, "ledger.sqlite")
+        ledger = SqliteLedger(place if os.access(place, os.W_OK) else ":memory:")
+        try:
+            yield self._site(disk, ledger, shelf)
+        finally:
+            ledger.close()
+
+    @contextlib.contextmanager
+    def beside(self, directory: str) -> Iterator[Site]:
+        """Another directory than the cache, locked for a restore; nothing is remembered of it."""
+        quarantine = Quarantine(os.path.join(directory, STATE_DIRECTORY, "quarantine"), self.clock.now)
+        disk = CacheDisk(directory, quarantine, _ownership(self.config.cache.owner, self.config.cache.dir))
+        disk.make_root()
+        ledger = SqliteLedger(":memory:")
+        try:
+            with directory_lock(directory):
+                yield self._site(disk, ledger, MemoryShelf())
+        finally:
+            ledger.close()
+
+    @contextlib.contextmanager
+    def _ledger(self) -> Iterator[SqliteLedger]:
+        ledger = SqliteLedger(os.path.join(self.state_directory, "ledger.sqlite"))
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    def _site(self, disk: CacheDisk, ledger: SqliteLedger, shelf: DiskShelf | MemoryShelf) -> Site:
+        trees = [store.path for store in self.config.stores.values() if store.kind is StoreKind.CACHE_TREE]
+        return Site(
+            disk=disk,
+            ledger=ledger,
+            shelf=shelf,
+            layouts=self.layouts,
+            clock=self.clock,
+            monitor=self.monitor,
+            cancel=self.cancel,
+            host=socket.gethostname(),
+            repos=tuple(RepoId.parse(repo) for repo in self.config.cache.repos),
+            linked_roots=tuple(dict.fromkeys([*trees, *(os.path.realpath(tree) for tree in trees)])),
+        )
+
+    def source(self, name: str) -> SnapshotSource:
+        """A configured store.
+
+        Raises:
+            ConfigInvalid: there is none of this name.
+        """
+        if name not in self._stores:
+            if name not in self.config.stores:
+                known = ", ".join(self.config.stores) or "none"
+                raise ConfigInvalid(f"store {name}", f"no such store is configured; configured are: {known}")
+            self._stores[name] = self._open(name, self.config.stores[name])
+        return self._stores[name]
+
+    def archive(self, name: str) -> Archive:
+        """A configured archive.
+
+        Raises:
+            ConfigInvalid: there is none of this name, or it is a cache tree.
+        """
+        source = self.source(name)
+        if not isinstance(source, ObjectArchive):
+            raise ConfigInvalid(f"store {name}", "it is a cache tree; backups go to archives")
+        return source
+
+    def _open(self, name: str, store: Store) -> SnapshotSource:
+        if store.kind is StoreKind.CACHE_TREE:
+            records = DirectoryStore(os.path.join(store.path, STATE_DIRECTORY), _UNKNOWN_OWNER)
+            return CacheTree(name, store.path, self.layouts, records)
+        seen, _ = self.observe()
+        owner = seen.identity.cache_id if seen.identity is not None else self.config.cache.id or _UNKNOWN_OWNER
+        objects = _object_store(store, owner)
+        return ObjectArchive(name, objects, self.clock, owner, self._owns, socket.gethostname())
+
+    def _owns(self, key: SnapshotKey, path: RelPath) -> bool:
+        return any(key.layout in layout.names and layout.owns(key, path) for layout in self.layouts)
+
+
+def _object_store(store: Store, owner: str) -> ObjectStore:
+    """Adapters are imported where they are used: boto3 alone takes 40 MB and a quarter of a second."""
+    if store.kind is StoreKind.DIRECTORY:
+        return DirectoryStore(store.path, owner)
+    if store.kind is StoreKind.S3:
+        from zimage_syncd.stores.s3 import S3Store  # noqa: PLC0415
+        from zimage_syncd.stores.s3_settings import S3Settings  # noqa: PLC0415
+
+        parts = urlsplit(store.url)
+        return S3Store(
+            S3Settings(
+                bucket=parts.netloc,
+                prefix=unquote(parts.path).strip("/"),
+                endpoint_url=store.endpoint_url,
+                region=store.region,
+                addressing_style=store.addressing_style,
+                profile=store.profile,
+                credentials_file=store.credentials_file,
+                ca_bundle=store.ca_bundle,
+            )
+        )
+    from zimage_syncd.stores.fsspec_url import FsspecStore  # noqa: PLC0415
+
+    return FsspecStore(store.url, store.options, owner)
+
+
+def _ownership(owner: str, directory: str) -> Ownership | None:
+    """Who owns what is restored; None leaves it to the process.
+
+    Args:
+        owner: `user:group`, as names or numbers; empty: whoever owns `directory`.
+        directory: cache.dir, which may not be there yet.
+
+    Raises:
+        ConfigInvalid: there is no such user or group.
+    """
+    if not owner:
+        try:
+            status = os.stat(directory)
+        except OSError:
+            return None
+        return Ownership(status.st_uid, status.st_gid)
+    user, _, group = owner.partition(":")
+    try:
+        user_id = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+        if not group:
+            return Ownership(user_id, pwd.getpwuid(user_id).pw_gid)
+        return Ownership(user_id, int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+    except KeyError as error:
+        raise ConfigInvalid("cache.owner", f"{owner!r}: no such user or group") from error
