@@ -158,6 +158,7 @@ class Applier:
             begin,
             lambda begun: begun.missing_chunks(entry, self._cancel.check),
             lambda begun: self._disk.finish_file(begun, entry.mode, keep_old=keep_old),
+            keep_failed=isinstance(action, Fetch),
         )
 
     def _clone_present(self, entry: FileEntry, begun: Partial) -> None:

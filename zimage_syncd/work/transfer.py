@@ -42,6 +42,8 @@ class Gather:
     """Which chunks the partial lacks; called once, after `open`."""
     finish: Callable[[Partial], FileStat]
     """Gives it its final name."""
+    keep_failed: bool = True
+    """Whether the partial of a file that failed stays for the next run; a repair's is a copy that is made again."""
 
 
 @dataclass(slots=True)
@@ -157,6 +159,8 @@ class Transfer:
         except Failure as failure:
             with self._lock:
                 self._result.failed[path] = failure
+            if not file.gather.keep_failed:
+                file.partial.discard()
         else:
             with self._lock:
                 self._result.finished[path] = stat
