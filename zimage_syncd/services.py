@@ -50,8 +50,9 @@ class CacheServices:
         if not os.path.isdir(self.config.cache.dir):
             self._require_disk()
             raise CacheMissing(self.config.cache.dir)
-        archives = [self.workshop.archive(name) for name in self.config.backup.to]
         with self.workshop.site("backup") as site:
+            # Only now: an archive knows its owner's leftovers by the identity that the first use writes.
+            archives = [self.workshop.archive(name) for name in self.config.backup.to]
             return self.keep(backup(site, archives, selection, accept_changed=accept_changed))
 
     def _require_disk(self) -> None:

@@ -50,7 +50,7 @@ class ScriptedStore(MemoryStore):
         self._held: list[tuple[str, bytes]] = []
         self._log_lock = threading.Lock()
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def listed(self, prefix: str = "") -> list[str]:
         """What is there, without being counted."""
         return [info.key for info in super().scan(prefix)]
 

@@ -196,6 +196,13 @@ class DirectoryStore:
         with translated(self._root, self._path(path), "delete"), suppress(FileNotFoundError):
             os.unlink(self._path(path))
 
+    def sweep_own(self) -> int:
+        """Removes the hidden files that a crash of this owner left; returns how many."""
+        own = [item for item in self.open_uploads("") if keys.owner_of(os.path.basename(item.id)) == self._owner]
+        for upload in own:
+            self.abort_upload(upload)
+        return len(own)
+
     def local_path(self, key: str) -> str | None:
         """The absolute path of the object's file, or None where it is not there."""
         path = self._path(keys.checked_key(key))

@@ -47,7 +47,8 @@ class FsspecStore:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connection = Connection(url, options)
-        self._writer = Writer(self._connection, keys.owner_mark(owner))
+        self._owner = keys.owner_mark(owner)
+        self._writer = Writer(self._connection, self._owner)
         self._sleep = sleep
 
     def describe(self) -> str:
@@ -148,6 +149,13 @@ class FsspecStore:
         if keys.object_name(path.name) is None:
             raise StoreBroken(upload.id, "is not the name of an unfinished object")
         self._writer.remove(path)
+
+    def sweep_own(self) -> int:
+        """Removes the hidden files that a crash of this owner left; returns how many."""
+        own = [item for item in self.open_uploads("") if keys.owner_of(item.id.rpartition("/")[2]) == self._owner]
+        for upload in own:
+            self.abort_upload(upload)
+        return len(own)
 
     def local_path(self, key: str) -> str | None:  # noqa: ARG002 (the protocol's name)
         """Nothing behind such a URL counts as a mounted file system."""

@@ -73,6 +73,12 @@ def object_name(temporary: str) -> str | None:
     return match["name"] if match else None
 
 
+def owner_of(temporary: str) -> str | None:
+    """Whose unfinished object a hidden name stands for, or None where it is not one of those."""
+    match = _TEMPORARY.fullmatch(temporary)
+    return match["owner"] if match else None
+
+
 def in_key_order(names: dict[str, bool]) -> list[str]:
     """A directory's entries in the order in which a walk gives whole keys by code points.
 

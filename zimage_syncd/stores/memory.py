@@ -120,6 +120,10 @@ class MemoryStore:
         with self._content.lock:
             self._content.uploads.pop(upload.id, None)
 
+    def sweep_own(self) -> int:
+        """Nothing is left where nothing outlives the process."""
+        return 0
+
     def local_path(self, key: str) -> str | None:  # noqa: ARG002 (the protocol's name)
         """Memory has no files."""
         return None

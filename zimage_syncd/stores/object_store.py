@@ -123,5 +123,12 @@ class ObjectStore(Protocol):
     def abort_upload(self, upload: OpenUpload) -> None:
         """Gives an upload up, whoever began it."""
 
+    def sweep_own(self) -> int:
+        """Removes the hidden files that a crash of this owner left; returns how many.
+
+        Nothing happens where unfinished objects leave nothing behind, or where nobody can tell whose they are: there
+        the ledger knows what was begun.
+        """
+
     def local_path(self, key: str) -> str | None:
         """The absolute path of the object's file where it is one on a mounted file system, else None."""

@@ -132,26 +132,30 @@ def _to_archive(
     site: Site, archive: Archive, snapshot: LocalSnapshot, sent: _Sent, *, accept_changed: bool
 ) -> SnapshotResult:
     site.monitor.begin(f"back up {snapshot.key} to {archive.name}", snapshot.size_bytes)
-    expected = [file.expected.hex for file in snapshot.files if file.expected is not None]
-    with archive.announce(expected) as intent:
-        digests = _digests(site, archive, snapshot, sent, intent)
-        if sent.findings:
-            site.monitor.finish()
-            return _refused(snapshot, sent.findings)
-        manifest = record(snapshot, digests)
-        last_good = site.shelf.load(snapshot.key)
-        sent.findings.extend(refusals_of_change(manifest, last_good, accept_changed=accept_changed))
-        if sent.findings:
-            site.monitor.finish()
-            return _refused(snapshot, sent.findings)
+    try:
+        with archive.announce([_expected(file) for file in snapshot.files if _knows_sha256(file)]) as intent:
+            digests = _digests(site, archive, snapshot, sent, intent)
+            if sent.findings:
+                return _refused(snapshot, sent.findings)
+            manifest = record(snapshot, digests)
+            last_good = site.shelf.load(snapshot.key)
+            sent.findings.extend(refusals_of_change(manifest, last_good, accept_changed=accept_changed))
+            if sent.findings:
+                return _refused(snapshot, sent.findings)
+            return _publish(site, archive, snapshot, manifest, sent)
+    finally:
+        site.monitor.finish()
+
+
+def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: _Sent) -> SnapshotResult:
+    """Uploads what the archive still lacks, then lets the snapshot appear."""
+    with archive.announce({file.sha256 for file in manifest.files}) as intent:
         _upload_rest(site, archive, snapshot, manifest, sent, intent)
         if sent.findings:
-            site.monitor.finish()
             return _refused(snapshot, sent.findings)
         before = {stored.manifest_id for stored in archive.snapshots()}
         archive.publish(manifest, snapshot.names, site.host)
     site.shelf.save(manifest)
-    site.monitor.finish()
     return _result(snapshot, manifest, archive.name, sent, was_there=manifest.id in before)
 
 
@@ -179,8 +183,11 @@ def _digests(
 
 
 def _can_stream(file: LocalFile) -> bool:
-    known = file.expected is not None and file.expected.algorithm is DigestAlgorithm.SHA256
-    return known and file.size_bytes > SMALL_BYTES
+    return _knows_sha256(file) and file.size_bytes > SMALL_BYTES
+
+
+def _knows_sha256(file: LocalFile) -> bool:
+    return file.expected is not None and file.expected.algorithm is DigestAlgorithm.SHA256
 
 
 def _expected(file: LocalFile) -> str:

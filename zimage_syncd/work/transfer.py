@@ -60,6 +60,14 @@ class Gathered:
     """Sources that served something wrong."""
 
 
+class _NotWritten(Exception):
+    """A piece could not be written; kept apart from what a source may raise."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 class _OpenFile:
     """A file whose chunks are under way; closed by whoever handles its last chunk."""
 
@@ -178,12 +186,13 @@ class Transfer:
                 found = self._pull(source, file, index, buffer)
             except Stopped:
                 raise
+            except _NotWritten as error:
+                # Our own disk: no other source would help.
+                raise error.failure from error
             except StoreUnreachable as error:
                 self._unreachable[source.name] += 1
                 failure = error
             except Failure as error:
-                if error.problem in {problems.DEVICE_FULL, problems.DISK_ERROR}:
-                    raise
                 failure = error
             else:
                 self._unreachable[source.name] = 0
@@ -201,10 +210,13 @@ class Transfer:
             for piece in source.read(file.gather.file, offset, file.gather.file.chunk_length(index), buffer):
                 self._cancel.check()
                 hasher.update(piece)
-                file.partial.write(offset, piece)
+                try:
+                    file.partial.write(offset, piece)
+                except Failure as failure:
+                    raise _NotWritten(failure) from failure
                 offset += len(piece)
                 self._monitor.advance(len(piece))
-        except Failure:
+        except (Failure, _NotWritten):
             self._monitor.advance(start - offset)
             raise
         digest = hasher.hexdigest()

@@ -1,0 +1,100 @@
+"""The blobs of an archive: whole files under their sha256, immutable, written before anything refers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from zimage_syncd.model.failures import BlobMissing, ObjectMissing
+from zimage_syncd.model.manifest import FileEntry, Manifest
+from zimage_syncd.ports import BlobInfo
+from zimage_syncd.stores.archive_keys import BLOBS, blob_key, blob_of
+from zimage_syncd.stores.archive_prune import Candidates
+from zimage_syncd.stores.object_store import ObjectStore
+
+_CHECKERS = 8
+"""Threads that ask for blobs; each question is one small request."""
+
+_NAMED = 3
+"""How many missing blobs a message names; the rest is counted."""
+
+
+class Blobs:
+    """Finds, reads and writes blobs.
+
+    Args:
+        store: where they lie.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._candidates: Candidates | None = None
+
+    def look_at_prunes(self) -> None:
+        """Reads which blobs are about to be deleted; `find` does not see those from here on.
+
+        Raises:
+            StoreBroken: a list of candidates cannot be understood.
+        """
+        self._candidates = Candidates(self._store)
+
+    def find(self, sha256: str) -> BlobInfo | None:
+        """Whether a blob is there to stay, and how large."""
+        info = self._store.head(blob_key(sha256))
+        if info is None or (self._candidates is not None and self._candidates.has(sha256, info)):
+            return None
+        return BlobInfo(sha256, info.size_bytes)
+
+    def all(self) -> Iterator[BlobInfo]:
+        """All blobs, candidates for deletion included."""
+        for info in self._store.scan(BLOBS):
+            sha256 = blob_of(info.key)
+            if sha256 is not None:
+                yield BlobInfo(sha256, info.size_bytes)
+
+    def put(self, sha256: str, data: bytes) -> None:
+        """Writes a small one whose digest was checked, unless it is there to stay."""
+        present = self.find(sha256)
+        if present is None or present.size_bytes != len(data):
+            self._store.put(blob_key(sha256), data)
+
+    def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        """Yields a range of a file (see `ports.ChunkSource.read`).
+
+        Raises:
+            BlobMissing: its blob is not there.
+            StoreBroken: its blob ends before.
+        """
+        try:
+            yield from self._store.read(blob_key(file.sha256), offset, length, buffer)
+        except ObjectMissing as error:
+            raise BlobMissing(file.path, f"{self._store.describe()} has no blob {file.sha256}") from error
+
+    def local_path(self, file: FileEntry) -> str | None:
+        """Absolute path of a file's blob on a mounted file system, where it has one of the right size."""
+        key = blob_key(file.sha256)
+        path = self._store.local_path(key)
+        info = self._store.head(key) if path is not None else None
+        return path if info is not None and info.size_bytes == file.size_bytes else None
+
+    def require_all(self, manifest: Manifest) -> None:
+        """Makes sure that every file of a manifest has its blob, of the right size.
+
+        Raises:
+            BlobMissing: some have not; it names the first ones.
+        """
+        wanted = {(file.sha256, file.size_bytes): file for file in manifest.files}
+        with ThreadPoolExecutor(_CHECKERS, thread_name_prefix="blobs") as pool:
+            found = pool.map(self._objection, wanted.values())
+            bad = [objection for objection in found if objection]
+        if bad:
+            more = f" (and {len(bad) - _NAMED} more)" if len(bad) > _NAMED else ""
+            raise BlobMissing(f"{self._store.describe()}: {manifest.key}", "; ".join(bad[:_NAMED]) + more)
+
+    def _objection(self, file: FileEntry) -> str:
+        info = self._store.head(blob_key(file.sha256))
+        if info is None:
+            return f"{file.path}: there is no blob {file.sha256}"
+        if info.size_bytes != file.size_bytes:
+            return f"{file.path}: blob {file.sha256} has {info.size_bytes} bytes, expected {file.size_bytes}"
+        return ""

@@ -1,0 +1,114 @@
+"""The manifests of an archive, or of a cache tree's records: found by their ids, trusted only when they hold.
+
+A manifest has to hash to its id, be valid, lie where its snapshot belongs, and have no path that its layout does not
+know: what a store says becomes a place on disk only here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from zimage_syncd.model.failures import ManifestInvalid, NotInStore, ObjectMissing, UsageInvalid
+from zimage_syncd.model.manifest import MAX_MANIFEST_BYTES, Manifest
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.snapshot import SnapshotKey
+from zimage_syncd.stores.archive_keys import MANIFESTS, ManifestKey, is_sha256
+from zimage_syncd.stores.object_store import ObjectStore
+
+_MIN_PREFIX_CHARS = 8
+
+Owns = Callable[[SnapshotKey, RelPath], bool]
+"""Whether a manifest of a snapshot may have an entry at a path; the layouts know."""
+
+
+class Manifests:
+    """Finds, reads and writes manifests.
+
+    Args:
+        store: where they lie.
+        owns: what the layouts say.
+    """
+
+    def __init__(self, store: ObjectStore, owns: Owns) -> None:
+        self._store = store
+        self._owns = owns
+        self._lock = threading.Lock()
+        self._places: dict[str, tuple[ManifestKey, ...]] = {}
+
+    def ids(self) -> Iterator[str]:
+        """All ids, each once."""
+        seen: set[str] = set()
+        for place in self._scan():
+            if place.manifest_id not in seen:
+                seen.add(place.manifest_id)
+                yield place.manifest_id
+
+    def find_ids(self, prefix: str) -> list[str]:
+        """All ids that begin with 8 and more digits, sorted.
+
+        Raises:
+            UsageInvalid: it is no beginning of an id, or too short to tell ids apart.
+        """
+        if len(prefix) < _MIN_PREFIX_CHARS or not is_sha256(prefix.ljust(64, "0")):
+            expected = f"expected {_MIN_PREFIX_CHARS} to 64 hexadecimal digits of a snapshot's id"
+            raise UsageInvalid(repr(prefix)[:100], expected)
+        return sorted(found for found in self.ids() if found.startswith(prefix))
+
+    def load(self, manifest_id: str) -> Manifest:
+        """A manifest, validated.
+
+        Raises:
+            NotInStore: there is none of this id.
+            ManifestCorrupt: its content is another one.
+            ManifestInvalid: it cannot be trusted.
+        """
+        found: Manifest | None = None
+        for place in self._located(manifest_id):
+            try:
+                data = self._store.get(place.key, MAX_MANIFEST_BYTES)
+            except ObjectMissing:
+                continue
+            found = Manifest.from_bytes(data, manifest_id)
+            if (found.key.layout, found.key.repo) == (place.layout, place.repo):
+                self._check_paths(found)
+                return found
+        where = self._store.describe()
+        if found is not None:
+            raise ManifestInvalid(f"{where}: {manifest_id}", f"it lies under another name than {found.key}")
+        raise NotInStore(repr(manifest_id)[1:101], f"{where} has no manifest of this id")
+
+    def save(self, manifest: Manifest) -> None:
+        """Writes a manifest unless it is there: its key says its content."""
+        data = manifest.to_bytes()
+        key = ManifestKey(manifest.key.layout, manifest.key.repo, manifest.id).key
+        info = self._store.head(key)
+        if info is None or info.size_bytes != len(data):
+            self._store.put(key, data)
+
+    def _located(self, manifest_id: str) -> tuple[ManifestKey, ...]:
+        if not is_sha256(manifest_id):
+            return ()
+        with self._lock:
+            known = self._places.get(manifest_id, ())
+        return known or self._survey().get(manifest_id, ())
+
+    def _survey(self) -> dict[str, tuple[ManifestKey, ...]]:
+        places: defaultdict[str, tuple[ManifestKey, ...]] = defaultdict(tuple)
+        for place in self._scan():
+            places[place.manifest_id] += (place,)
+        with self._lock:
+            self._places = dict(places)
+            return self._places
+
+    def _scan(self) -> Iterator[ManifestKey]:
+        for info in self._store.scan(MANIFESTS):
+            place = ManifestKey.parse(info.key)
+            if place is not None:
+                yield place
+
+    def _check_paths(self, manifest: Manifest) -> None:
+        for entry in manifest.entries:
+            if not self._owns(manifest.key, entry.path):
+                raise ManifestInvalid(entry.path, f"no entry of {manifest.key} may lie there")
