@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.archives import Desk
 from tests.support.manifests import key_of, manifest_with, upload
-from zimage_syncd.model.failures import Failure, ManifestCorrupt, ManifestInvalid, NotInStore, StoreBroken
+from zimage_syncd.model.failures import Failure, ManifestCorrupt, ManifestInvalid, NotInStore
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.snapshot import LayoutName, RepoType
 from zimage_syncd.stores.archive_keys import ManifestKey, RefKey
@@ -140,13 +140,10 @@ def test_no_content_of_a_reference_raises_anything_but_a_failure(values):
     if isinstance(values, dict):
         values = {"manifest": MANIFEST.id, "parent": None, "created_at": "2026-01-01T00:00:00Z", "host": "h"} | values
     desk.store.put(key, json.dumps(values).encode())
-    try:
-        stored = desk.archive().snapshots()
-    except StoreBroken as failure:
-        assert key in str(failure)  # noqa: PT017 (whether it fails depends on what was drawn)
-    else:
-        assert stored[0].sequence == 2
-        assert stored[0].host.isprintable()
+    stored = desk.archive().snapshots()
+    assert stored[0].sequence == 2
+    assert stored[0].manifest_id == MANIFEST.id
+    assert stored[0].host.isprintable() or not stored[0].host
 
 
 @settings(deadline=None)

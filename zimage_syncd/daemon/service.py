@@ -14,6 +14,7 @@ from zimage_syncd.daemon.schedule import Timer
 from zimage_syncd.daemon.state import LastRuns
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
+from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Cancel, Clock
@@ -85,8 +86,16 @@ class Service:
 
     def _scheduled(self, name: str) -> Callable[[], None]:
         def act() -> None:
-            self._duties.last_runs.set(name, self._clock.now())
-            self._tell(self._duties.jobs[name]())
+            began_at = self._clock.now()
+            try:
+                report = self._duties.jobs[name]()
+            except (Stopped, CacheBusy):
+                raise  # it did not run, so it stays due
+            except Failure:
+                self._duties.last_runs.set(name, began_at)
+                raise
+            self._duties.last_runs.set(name, began_at)
+            self._tell(report)
 
         return act
 

@@ -23,7 +23,7 @@ FORMAT = 1
 """The format's version; a reader refuses any other."""
 
 CHUNK_BYTES = 16 * 2**20
-"""Unit of transfer, verification and repair (16 MiB: measured as the knee of throughput against memory)."""
+"""Unit of transfer, verification and repair: a repair fetches little, and a request's own cost vanishes."""
 
 MAX_ENTRIES = 1_000_000
 MAX_FILE_BYTES = 2**44

@@ -78,7 +78,6 @@ class ObjectArchive:
 
         Raises:
             NotAnArchive: there is none at this address.
-            StoreBroken: a reference cannot be understood.
         """
         self._require()
         return self._refs.newest()

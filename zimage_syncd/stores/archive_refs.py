@@ -55,11 +55,7 @@ class Refs:
         self._store = store
 
     def newest(self) -> list[StoredSnapshot]:
-        """The newest one of every layout, repository and name, sorted by these.
-
-        Raises:
-            StoreBroken: one of them cannot be understood.
-        """
+        """The newest one of every layout, repository and name, sorted by these."""
         places: defaultdict[SnapshotKey, list[RefKey]] = defaultdict(list)
         for ref in self._scan(REFS):
             places[ref.place].append(ref)
@@ -68,13 +64,9 @@ class Refs:
         return [stored for stored in found if stored is not None]
 
     def history(self, place: SnapshotKey) -> list[StoredSnapshot]:
-        """All that ever were under a name, the newest first.
-
-        Raises:
-            StoreBroken: one of them cannot be understood.
-        """
+        """All that ever were under a name, the newest first."""
         with ThreadPoolExecutor(_READERS, thread_name_prefix="refs") as pool:
-            found = list(pool.map(self._read, _newest_first(self._scan(ref_prefix(place)))))
+            found = list(pool.map(self._read_or_key, _newest_first(self._scan(ref_prefix(place)))))
         return [stored for stored in found if stored is not None]
 
     def append(self, place: SnapshotKey, manifest_id: str, host: str, created_at: datetime) -> Appended:
@@ -134,10 +126,22 @@ class Refs:
 
     def _first(self, refs: list[RefKey]) -> StoredSnapshot | None:
         for ref in _newest_first(refs):
-            stored = self._read(ref)
+            stored = self._read_or_key(ref)
             if stored is not None:
                 return stored
         return None
+
+    def _read_or_key(self, ref: RefKey) -> StoredSnapshot | None:
+        """One reference; of one whose content cannot be understood, what its key says.
+
+        The key holds all that a restore needs, and the manifest is checked against its id: a torn reference must not
+        take a whole store away from somebody who has just lost everything else.
+        """
+        try:
+            return self._read(ref)
+        except StoreBroken:
+            info = self._store.head(ref.key)
+            return None if info is None else _stored(ref, "", info.modified_at)
 
     def _whole(self, ref: RefKey) -> StoredSnapshot | None:
         """One reference; None where it is gone or cannot be understood, so that another one puts that right."""

@@ -6,24 +6,23 @@ is no manifest yet.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from zimage_syncd.digest import hash_descriptor
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import DigestAlgorithm, Incomplete, LocalFile, LocalSnapshot, SnapshotKey
+from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
 from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.examine import Depth, needed_bytes
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.restore import check_space
 from zimage_syncd.work.site import Site, selects
+from zimage_syncd.work.unrecorded import check_unrecorded
 
 
 @dataclass(slots=True)
@@ -101,7 +100,7 @@ def _snapshot(
     if manifest is None:
         if local is None:
             return _Checked(SnapshotResult(str(key), "missing"), [Finding(problems.SNAPSHOT_MISSING, str(key))])
-        return _without_manifest(site, local, deep=deep)
+        return _Checked(*check_unrecorded(site, local, deep=deep))
     incomplete = local is not None and isinstance(local.completeness, Incomplete)
     actions, read_bytes = _examine(site, manifest, Depth.DEEP if deep else Depth.QUICK)
     findings = _findings(manifest, actions)
@@ -204,58 +203,3 @@ def _mend(
     return replace(
         result, action=action_word, written_bytes=sum(use.read_bytes for use in used), sources=used
     ), findings
-
-
-def _without_manifest(site: Site, local: LocalSnapshot, *, deep: bool) -> _Checked:
-    """Nothing was recorded yet: what the publisher says (trees/, blob names) is all there is to compare with."""
-    findings: list[Finding] = []
-    if isinstance(local.completeness, Incomplete):
-        reasons = "; ".join(local.completeness.reasons[:5])
-        findings.append(Finding(problems.SNAPSHOT_INCOMPLETE, str(local.key), reasons))
-    else:
-        findings.append(Finding(problems.NEVER_RECORDED, str(local.key)))
-    checked = 0
-    if deep:
-        site.monitor.begin(f"verify {local.key}", local.size_bytes)
-        for file in local.files:
-            if file.expected is not None:
-                checked += file.size_bytes
-                findings.extend(_against_publisher(site, file))
-        site.monitor.finish()
-    counted = [finding for finding in findings if finding.counts]
-    result = SnapshotResult(
-        str(local.key),
-        "damaged" if counted else "checked",
-        "compared with what its publisher lists",
-        files=len(local.files),
-        total_bytes=local.size_bytes,
-        checked_bytes=checked,
-    )
-    return _Checked(result, findings)
-
-
-def _against_publisher(site: Site, file: LocalFile) -> list[Finding]:
-    expected = file.expected
-    if expected is None or file.linked_to is not None:
-        return []
-
-    def on_piece(count: int) -> None:
-        site.cancel.check()
-        site.monitor.advance(count)
-
-    with_git_sha1 = expected.algorithm is DigestAlgorithm.GIT_SHA1
-    try:
-        descriptor = site.disk.open_read(file.path)
-    except FileNotFoundError:
-        return [Finding(problems.FILE_MISSING, file.path)]
-    try:
-        digests = hash_descriptor(descriptor, file.size_bytes, with_git_sha1=with_git_sha1, on_piece=on_piece)
-    except OSError as error:
-        return [Finding(problems.DISK_ERROR, file.path, str(error))]
-    finally:
-        os.close(descriptor)
-    if digests.matches(expected):
-        return []
-    found = digests.git_sha1 if with_git_sha1 else digests.sha256
-    detail = f"{expected.source} says {expected.hex}, the content hashes to {found}"
-    return [Finding(problems.DISAGREES_WITH_SOURCE, file.path, detail)]

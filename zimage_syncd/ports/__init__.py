@@ -1,0 +1,47 @@
+"""The small protocols that jobs need: who implements them is known to the composition alone."""
+
+from zimage_syncd.ports.disk import Absent, Disk, FileStat, Other, Partial, Seen, SeenFile, SeenLink, file_stat
+from zimage_syncd.ports.layout import Layout
+from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
+from zimage_syncd.ports.sources import (
+    Archive,
+    BlobInfo,
+    BlobUpload,
+    ChunkSource,
+    Intent,
+    PartBody,
+    SnapshotSource,
+    StoredSnapshot,
+)
+from zimage_syncd.ports.state import Ledger, LedgerEntry, ManifestShelf, PendingUpload, Probe, ReportStore
+
+__all__ = [
+    "Absent",
+    "Archive",
+    "BlobInfo",
+    "BlobUpload",
+    "Cancel",
+    "ChunkSource",
+    "Clock",
+    "Disk",
+    "FileStat",
+    "Intent",
+    "Layout",
+    "Ledger",
+    "LedgerEntry",
+    "ManifestShelf",
+    "Monitor",
+    "OnBytes",
+    "Other",
+    "PartBody",
+    "Partial",
+    "PendingUpload",
+    "Probe",
+    "ReportStore",
+    "Seen",
+    "SeenFile",
+    "SeenLink",
+    "SnapshotSource",
+    "StoredSnapshot",
+    "file_stat",
+]

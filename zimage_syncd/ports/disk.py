@@ -1,0 +1,144 @@
+"""A cache directory that may be written to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from zimage_syncd.model.manifest import FileEntry
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.plan import LinkMode
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What `lstat` says of a payload file."""
+
+    inode: int
+    """st_ino."""
+    size_bytes: int
+    """st_size."""
+    mtime_ns: int
+    """st_mtime_ns."""
+    ctime_ns: int
+    """st_ctime_ns."""
+    mode: int
+    """Permission bits, 0 to 0o777."""
+    links: int = 1
+    """st_nlink: more than 1 where the file is hard-linked elsewhere."""
+
+
+def file_stat(status: os.stat_result) -> FileStat:
+    """The part of a stat by which a change is noticed."""
+    return FileStat(
+        inode=status.st_ino,
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+        mode=status.st_mode & 0o777,
+        links=status.st_nlink,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Nothing lies there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFile:
+    """A regular file lies there."""
+
+    stat: FileStat
+    """Its stat."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenLink:
+    """A symlink lies there."""
+
+    target: str
+    """Its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Something else lies there."""
+
+    what: str
+    """`a directory` or `a special file`."""
+
+
+Seen = Absent | SeenFile | SeenLink | Other
+
+
+class Partial(Protocol):
+    """A file on its way: gathered in a hidden file beside its place until every chunk counts."""
+
+    @property
+    def path(self) -> RelPath:
+        """Where it will be."""
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Writes a piece where it belongs; from any thread."""
+
+    def missing_chunks(self, file: FileEntry, check: Callable[[], None]) -> list[int]:
+        """Indexes of the chunks that do not count yet, found by hashing what is there."""
+
+    def clone(self, source: int) -> bool:
+        """Takes over the content of an open file; True where extents are shared and nothing was copied."""
+
+    def reflink(self, source: int) -> bool:
+        """Shares all extents of an open file; False where the file system cannot."""
+
+    def discard(self) -> None:
+        """Removes it."""
+
+    def close(self) -> None:
+        """Lets go of it; it stays for the next run."""
+
+
+class Disk(Protocol):
+    """A cache directory that may be written to (see `disk/write.py`)."""
+
+    @property
+    def root(self) -> str:
+        """The absolute path of the cache directory."""
+
+    def make_root(self) -> None:
+        """Makes the cache directory, where it is missing."""
+
+    def free_bytes(self) -> int:
+        """What an ordinary user can still write."""
+
+    def look(self, path: RelPath) -> Seen:
+        """What lies at `path` itself; raises UnsafePath where a directory on the way is a symlink."""
+
+    def open_read(self, path: RelPath) -> int:
+        """A descriptor of a regular file, for reading; raises FileNotFoundError where nothing is there."""
+
+    def begin_file(self, path: RelPath, size_bytes: int) -> Partial:
+        """Opens the partial of `path`, made and preallocated where it is not there."""
+
+    def partial_bytes(self, path: RelPath) -> int:
+        """Bytes that the partial of `path` occupies on the disk already."""
+
+    def finish_file(self, partial: Partial, mode: int, *, keep_old: bool) -> FileStat:
+        """Gives a partial of which every chunk counts its final name; `keep_old`: what lay there goes to quarantine."""
+
+    def set_mode(self, path: RelPath, mode: int) -> FileStat:
+        """Corrects a file's permissions."""
+
+    def make_link(self, path: RelPath, target: str) -> None:
+        """Makes or replaces a relative symlink; a file that lies there goes to quarantine."""
+
+    def make_pointer(self, path: RelPath, text: str) -> bool:
+        """Writes a pointer where there is none; False where one is there, which is never touched."""
+
+    def place(self, path: RelPath, source: str, mode: LinkMode) -> None:
+        """Lets a store's file appear by SYMLINK or HARDLINK, without reading it."""
+
+    def sweep_partials(self, beside: Iterable[RelPath], keep: Iterable[RelPath]) -> int:
+        """Removes partials beside these payload paths, except those of `keep`; returns how many."""

@@ -1,0 +1,197 @@
+"""Where snapshots and chunks come from, and where backups go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from zimage_syncd.model.manifest import FileEntry, Manifest
+from zimage_syncd.model.plan import LinkMode
+from zimage_syncd.model.snapshot import LayoutName, RepoId
+from zimage_syncd.ports.progress import OnBytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """The newest snapshot that a source has under one name."""
+
+    layout: LayoutName
+    """How it lay on disk."""
+    repo: RepoId
+    """The repository."""
+    name: str
+    """Branch, tag, or commit where there is neither."""
+    manifest_id: str
+    """The snapshot's id."""
+    created_at: datetime
+    """When the reference was written, UTC, by its writer's clock."""
+    host: str
+    """Who wrote it."""
+    sequence: int
+    """Its number in the history of this name, from 1."""
+
+
+class ChunkSource(Protocol):
+    """Anything that chunks can be read from; safe to use from several threads."""
+
+    @property
+    def name(self) -> str:
+        """As configured, such as `bucket`."""
+
+    def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        """Yields exactly `length` bytes of a file from `offset`, in views of `buffer`. Nothing is verified.
+
+        Raises:
+            BlobMissing: the source does not have the file.
+            StoreUnreachable, StoreDenied, StoreBroken: as their names say.
+        """
+
+    def local_path(self, file: FileEntry) -> str | None:
+        """Absolute path of a file with exactly this content on a mounted file system, if the source has one."""
+
+
+class SnapshotSource(ChunkSource, Protocol):
+    """A source that knows whole snapshots."""
+
+    def describe(self) -> str:
+        """Its address without secrets, for people."""
+
+    def modes(self) -> frozenset[LinkMode]:
+        """The ways in which its payload may arrive besides copy."""
+
+    def snapshots(self) -> list[StoredSnapshot]:
+        """The newest snapshot of every layout, repository and name, sorted by these.
+
+        Raises:
+            NotAnArchive: there is none at this address.
+        """
+
+    def history(self, layout: LayoutName, repo: RepoId, name: str) -> list[StoredSnapshot]:
+        """All that ever were under one name, the newest first."""
+
+    def manifest_of(self, stored: StoredSnapshot, on_bytes: OnBytes) -> Manifest:
+        """The manifest of what `snapshots` listed; where a cache tree has none (id ""), its files are hashed now.
+
+        Args:
+            stored: which one.
+            on_bytes: is told of every byte read for it, from several threads; may raise to stop.
+
+        Raises:
+            FileDamaged: a file of the tree is not what its publisher says.
+            NotInStore, ManifestInvalid, ManifestCorrupt: as with `manifest`.
+        """
+
+    def manifest(self, manifest_id: str) -> Manifest:
+        """A snapshot's manifest, validated.
+
+        Raises:
+            NotInStore: there is none of this id.
+            ManifestInvalid, ManifestCorrupt: it cannot be trusted.
+        """
+
+
+class PartBody(Protocol):
+    """A part's bytes: read in order, gone back in when a request is repeated."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` more bytes; b"" at the end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Moves to `offset` within the part."""
+
+    def tell(self) -> int:
+        """The present position within the part."""
+
+    def __len__(self) -> int:
+        """Bytes of the part."""
+
+
+class BlobUpload(Protocol):
+    """A blob that is being uploaded in parts (see `stores.object_store.Upload`)."""
+
+    @property
+    def id(self) -> str:
+        """The store's own name for the upload."""
+
+    @property
+    def part_bytes(self) -> int:
+        """Size of every part but the last: a multiple of 16 MiB."""
+
+    def put_part(self, number: int, body: PartBody) -> None:
+        """Sends part `number` (from 1)."""
+
+    def complete(self) -> None:
+        """Makes the blob appear."""
+
+    def abort(self) -> None:
+        """Gives it up."""
+
+
+class Intent(Protocol):
+    """The announcement that a backup relies on blobs; renewed while it is open, deleted when it is closed."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def renew(self) -> None:
+        """Writes it again when it is older than 5 minutes; cheap to call often."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """One blob of an archive."""
+
+    sha256: str
+    """Its name."""
+    size_bytes: int
+    """What the store says."""
+
+
+class Archive(SnapshotSource, Protocol):
+    """A store that backups are written to (docs/format.md)."""
+
+    def prepare(self) -> None:
+        """Makes the archive if it is not there, checks its format, removes own intents that a crash left.
+
+        Raises:
+            FormatUnknown: another version wrote it.
+        """
+
+    def blob(self, sha256: str) -> BlobInfo | None:
+        """Whether a blob is there, and how large."""
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """All blobs."""
+
+    def manifest_ids(self) -> Iterator[str]:
+        """Ids of all manifests, referred to or not."""
+
+    def put_blob(self, sha256: str, data: bytes) -> None:
+        """Writes a small blob whose digest was checked."""
+
+    def begin_blob(self, sha256: str, size_bytes: int) -> BlobUpload:
+        """Begins a large one. The caller completes it only when the bytes that it sent hash to `sha256`."""
+
+    def abort_uploads(self, sha256: str, upload_id: str | None) -> int:
+        """Gives up unfinished uploads of one blob, and returns how many.
+
+        Args:
+            sha256: the blob.
+            upload_id: which one; None: all of them, unless a live intent of another owner lists the blob.
+        """
+
+    def announce(self, blobs: Iterable[str]) -> Intent:
+        """Says that a backup relies on these blobs (their sha256)."""
+
+    def publish(self, manifest: Manifest, names: tuple[str, ...], host: str) -> list[StoredSnapshot]:
+        """Writes the manifest, then one reference for each name whose newest one is another.
+
+        Raises:
+            BlobMissing: a blob of the manifest is not in the store, or has another size.
+        """

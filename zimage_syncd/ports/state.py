@@ -1,0 +1,96 @@
+"""What outlives a reset on the data disk, and the probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from zimage_syncd.digest import FileDigests
+from zimage_syncd.model.health import HealthRequest, HealthResult
+from zimage_syncd.model.manifest import Manifest
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.report import Report
+from zimage_syncd.model.snapshot import SnapshotKey
+from zimage_syncd.ports.disk import FileStat
+from zimage_syncd.ports.progress import Cancel
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What was once computed of a file that has not changed since, as far as its stat tells."""
+
+    digests: FileDigests
+    """sha256 and chunks; git_sha1 is empty."""
+    verified_at: datetime
+    """When all of it was last read and hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpload:
+    """An upload that this cache began and has not finished."""
+
+    store: str
+    """The store's name."""
+    sha256: str
+    """The blob."""
+    upload_id: str | None
+    """The store's own name for it; None where the process ended before it was known."""
+
+
+class Ledger(Protocol):
+    """What has been verified when, on the data disk; a hint that may be lost at any time."""
+
+    def lookup(self, path: RelPath, stat: FileStat) -> LedgerEntry | None:
+        """What is known of a file, unless its stat has changed since."""
+
+    def was_good(self, path: RelPath, mtime_ns: int, sha256: str) -> bool:
+        """Whether a file was recorded with this content and this time of modification.
+
+        If so, other content under the same time is the disk's doing and nobody's work.
+        """
+
+    def record(self, path: RelPath, stat: FileStat, digests: FileDigests, verified_at: datetime) -> None:
+        """Keeps what was just computed. Does nothing for a file that changed less than 2 s before."""
+
+    def forget(self, path: RelPath) -> None:
+        """Removes what is known of a file."""
+
+    def begin_upload(self, store: str, sha256: str) -> None:
+        """An upload is about to begin."""
+
+    def know_upload(self, store: str, sha256: str, upload_id: str) -> None:
+        """The store has named it."""
+
+    def end_upload(self, store: str, sha256: str) -> None:
+        """It was completed or aborted."""
+
+    def pending_uploads(self, store: str) -> list[PendingUpload]:
+        """What a crash left."""
+
+
+class ManifestShelf(Protocol):
+    """The last good manifest of every snapshot, kept on the data disk."""
+
+    def load(self, key: SnapshotKey) -> Manifest | None:
+        """The last good manifest of one snapshot; None where there is none that can be trusted."""
+
+    def save(self, manifest: Manifest) -> None:
+        """Keeps a manifest as the last good one."""
+
+    def keys(self) -> list[SnapshotKey]:
+        """All snapshots that have one."""
+
+
+class ReportStore(Protocol):
+    """Where reports are kept, on the data disk."""
+
+    def save(self, report: Report) -> str:
+        """Keeps a report; returns its absolute path."""
+
+
+class Probe(Protocol):
+    """The health check's own process."""
+
+    def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
+        """Runs one health check and waits for its end; never raises for what the check finds."""
