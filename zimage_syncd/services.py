@@ -41,7 +41,7 @@ class CacheServices:
     def __init__(self, config: Config, monitor: Monitor, cancel: Cancel) -> None:
         self.config = config
         self.workshop = Workshop(config, monitor, cancel)
-        self.reports = ReportFiles(os.path.join(self.workshop.state_directory, "reports"))
+        self.reports = ReportFiles(os.path.join(self.workshop.state_directory, "reports"), config.retention.reports)
 
     def backup(self, selection: Selection, *, accept_changed: bool) -> Report:
         """Cache → archives."""

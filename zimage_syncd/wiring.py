@@ -81,6 +81,7 @@ class Workshop:
             disk = CacheDisk(
                 self.config.cache.dir, quarantine, _ownership(self.config.cache.owner, self.config.cache.dir)
             )
+            quarantine.sweep(self.config.verify.quarantine_days)
             disk.make_root()
             shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
             yield self._site(disk, ledger, shelf)

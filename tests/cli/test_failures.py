@@ -1,0 +1,231 @@
+"""Each failure is one clear message with what, where and remedy, the right exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Machine
+from tests.support.caches import listing
+
+
+def error_of(machine: Machine, *arguments: str, expected: int) -> str:
+    finished = machine.run(*arguments, expected=expected)
+    assert finished.stdout == ""
+    first, second = finished.stderr.splitlines()[-2:]
+    assert first.startswith("error ZS")
+    assert second.startswith("  remedy: ")
+    return first
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["restore", "--mode", "magic"], ["verify", "--quick", "--deep"], ["path"], ["backup", "a/b/c"], []],
+)
+def test_usage_errors_end_with_3(machine: Machine, arguments: list[str]) -> None:
+    finished = machine.run(*arguments, expected=None)
+    assert finished.returncode in ({0, 3} if not arguments else {3})
+
+
+def test_usage_errors_are_json_when_asked(machine: Machine) -> None:
+    document = machine.json("verify", "--quick", "--deep", expected=3)
+    assert document["schema"] == "zimage-syncd/error/1"
+    assert document["problem"]["code"] == "ZS001"
+
+
+def test_no_configuration(machine: Machine) -> None:
+    finished = machine.run("status", config=False, expected=3)
+    assert "ZS002" in finished.stderr
+
+
+def test_an_unknown_key_is_named_with_the_near_one(machine: Machine) -> None:
+    machine.write_config('[verify]\nqiuck = ""\n')
+    said = error_of(machine, "status", expected=3)
+    assert "verify.qiuck" in said
+    assert "did you mean quick?" in said
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        ('[restore]\norder = ["bukket"]', "restore.order"),
+        ('[backup]\nto = ["nowhere"]', "backup.to"),
+        ('[verify]\ndeep = "61 * * * *"', "verify.deep"),
+        ("[health]\nsize_px = 500", "health.size_px"),
+        ('[stores.tree]\nurl = "/shared/x"\n[backup]\nto = ["tree"]', "backup.to"),
+        ('[stores.tree]\nurl = "/shared/x"\nprofile = "p"', "stores.tree.profile"),
+        ('[stores.odd]\nurl = "relative/path"', "stores.odd.url"),
+        ('[stores.huggingface]\nurl = "/x"', "stores.huggingface"),
+        ('[stores.s]\nurl = "s3://b"\nprofile = "p"\ncredentials_file = "/f"', "stores.s.profile"),
+    ],
+)
+def test_contradictions_and_bad_values_are_refused_by_name(machine: Machine, extra: str, named: str) -> None:
+    machine.write_config(extra)
+    assert named in error_of(machine, "status", expected=3)
+
+
+def test_a_configuration_that_others_may_write_is_refused(machine: Machine) -> None:
+    machine.config.chmod(0o666)
+    assert "ZS005" in error_of(machine, "status", expected=3)
+
+
+def test_the_environment_alone_is_enough(machine: Machine) -> None:
+    machine.fill()
+    finished = machine.run(
+        "backup",
+        config=False,
+        ZIMAGE_SYNCD__CACHE__DIR=str(machine.cache),
+        ZIMAGE_SYNCD__STORES__BUCKET__URL=f"file://{machine.bucket}",
+    )
+    assert "backed up" in finished.stdout
+    finished = machine.run("status", config=False, expected=3, ZIMAGE_SYNCD__CACHE__DIRR="/x")
+    assert "did you mean dir?" in finished.stderr
+
+
+def test_a_missing_data_disk_is_never_written_to(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    mount = machine.root / "data"
+    shutil.rmtree(mount)
+    mount.mkdir()
+    machine.write_config(cache=f'mount = "{mount}"')
+    for command in (["restore"], ["verify"], ["backup"]):
+        assert "ZS101" in error_of(machine, *command, expected=1)
+    assert os.listdir(mount) == []
+    assert "ZS101" in machine.run("status", expected=2).stdout
+
+
+def test_a_foreign_data_disk_is_refused(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    machine.write_config(cache='id = "another"')
+    before = listing(machine.cache)
+    said = error_of(machine, "restore", expected=1)
+    assert "ZS102" in said
+    assert "another" in said
+    assert listing(machine.cache) == before
+
+
+def test_a_bucket_that_is_not_there_names_it(machine: Machine) -> None:
+    machine.write_config(store=f'url = "file://{machine.root}/no/such/bucket"')
+    machine.fill()
+    said = machine.run("backup", expected=None)
+    assert said.returncode in {1, 2}
+    assert "ZS401" in said.stdout + said.stderr
+    assert "no/such" in said.stdout + said.stderr
+    assert "ZS401" in error_of(machine, "restore", expected=1)
+
+
+def test_what_no_store_has(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    said = error_of(machine, "restore", "no/such", expected=1)
+    assert "ZS306" in said
+    assert "no/such" in said
+
+
+def test_an_unknown_store_is_usage(machine: Machine) -> None:
+    assert "nowhere" in error_of(machine, "restore", "--from", "nowhere", expected=3)
+
+
+def test_a_busy_cache_ends_with_75_and_names_the_holder(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    with open(machine.cache / ".zimage-syncd/lock", "r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(json.dumps({"pid": 4711, "host": "h", "doing": "restore"}).encode())
+        lock.flush()
+        said = error_of(machine, "verify", expected=75)
+    assert "process 4711" in said
+
+
+def test_a_real_directory_where_the_link_belongs_stays(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    machine.link.mkdir(parents=True)
+    (machine.link / "precious").write_text("mine")
+    finished = machine.run("restore", expected=2)
+    assert "ZS108" in finished.stdout
+    assert (machine.link / "precious").read_text() == "mine"
+
+
+def test_health_of_a_cache_without_torch_checks_files(machine: Machine) -> None:
+    machine.fill()
+    finished = machine.run("health", "--level", "files", "--layout", "huggingface")
+    assert "ok (files)" in finished.stdout
+
+
+class TestDaemon:
+    def start(self, machine: Machine) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            machine.command("run"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=machine.root,
+            env={**machine.environment(), "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+
+    def wait_for(self, process: subprocess.Popen[str], text: str) -> list[str]:
+        lines = []
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if text in line:
+                return lines
+        raise AssertionError("".join(lines))
+
+    def test_one_cycle_brings_a_lost_cache_back_and_sigterm_ends_it(self, machine: Machine) -> None:
+        machine.write_config('[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n')
+        machine.fill()
+        before = listing(machine.cache)
+        del before["token"]
+        machine.run("backup")
+        shutil.rmtree(machine.cache)
+        process = self.start(machine)
+        lines = self.wait_for(process, "job finished")
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert time.monotonic() - began < 10
+        assert "stopped" in rest
+        assert listing(machine.cache) == before
+        assert os.readlink(machine.link) == str(machine.cache)
+        events = [json.loads(line)["event"] for line in lines]
+        assert events[0] == "started"
+        assert "disks looked at" in events
+
+    def test_a_second_daemon_waits_its_turn_without_harm(self, machine: Machine) -> None:
+        machine.write_config('[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n')
+        machine.fill()
+        machine.run("backup")
+        with open(machine.cache / ".zimage-syncd/lock", "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            process = self.start(machine)
+            lines = self.wait_for(process, "ZS105")
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert any("ZS105" in line for line in lines)
+
+    def test_a_missing_data_disk_is_told_and_not_written_to(self, machine: Machine) -> None:
+        mount = machine.root / "data"
+        shutil.rmtree(mount)
+        mount.mkdir()
+        machine.write_config('[verify]\nquick = ""\ndeep = ""\n', cache=f'mount = "{mount}"')
+        process = self.start(machine)
+        self.wait_for(process, "ZS101")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert os.listdir(mount) == []
