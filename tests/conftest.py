@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.clock import HeldClock
+from tests.support.machine import Machine
+from tests.support.processes import directory_of_run
+from tests.support.s3_server import S3Server
+from tests.support.seaweedfs import seaweedfs
 from tests.support.site import Bench
 
 
@@ -26,3 +31,18 @@ def bench(tmp_path: Path, clock: HeldClock) -> Bench:
 def content() -> random.Random:
     """The same random bytes in every run."""
     return random.Random(20261)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine in a directory, and the command line as a process."""
+    machine = Machine(tmp_path)
+    machine.cache.mkdir(parents=True)
+    machine.write_config()
+    return machine
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with seaweedfs(directory_of_run(tmp_path_factory.getbasetemp()) / "seaweedfs") as server:
+        yield server

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Machine
 from tests.support.caches import listing
+from tests.support.machine import Machine
 
 
 def error_of(machine: Machine, *arguments: str, expected: int) -> str:

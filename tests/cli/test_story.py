@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 
-from tests.cli.conftest import Machine
 from tests.support.caches import listing
+from tests.support.machine import Machine
 
 
 def test_backup_loss_restore_verify(machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""kill -9 at twenty points of a backup and of a restore: nothing is lost, nothing half is believed, the next run ends."""
+"""kill -9 at twenty points of a backup and a restore: nothing is lost, nothing half is believed, the next one ends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class World:
 
     def half_written(self) -> list[Path]:
         hidden = [place for place in self.bucket.rglob(".*") if place.is_file()]
-        return hidden + [place for place in self.cache.rglob(".zimage-syncd-*")]
+        return hidden + list(self.cache.rglob(".zimage-syncd-*"))
 
     def assert_no_reference_to_missing_bytes(self) -> None:
         for ref in (self.bucket / "refs").rglob("*.json"):
@@ -149,4 +149,4 @@ def test_a_killed_restore_leaves_nothing_half_and_the_next_one_ends_it(
     finished = world.run("restore")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert listing(world.cache) == whole
-    assert [place for place in world.cache.rglob(".zimage-syncd-*")] == []
+    assert list(world.cache.rglob(".zimage-syncd-*")) == []

@@ -10,10 +10,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.support.processes import directory_of_run
 from tests.support.rclone_s3 import rclone_s3
 from tests.support.s3_server import S3Server
-from tests.support.seaweedfs import seaweedfs
 from tests.support.sftp import SftpServer, sftp_server
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.stores.fsspec_url import FsspecStore
@@ -22,12 +20,6 @@ from zimage_syncd.stores.object_store import ObjectStore
 from zimage_syncd.stores.s3 import S3Store
 
 STORES = ("memory", "directory", "s3-seaweedfs", "s3-rclone", "fsspec-memory", "fsspec-sftp")
-
-
-@pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(directory_of_run(tmp_path_factory.getbasetemp()) / "seaweedfs") as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

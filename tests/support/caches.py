@@ -71,7 +71,7 @@ def listing(root: Path) -> dict[str, tuple[object, ...]]:
     found: dict[str, tuple[object, ...]] = {}
     for place in sorted(root.rglob("*")):
         name = str(place.relative_to(root))
-        if name.startswith(".zimage-syncd") or place.is_dir() and not place.is_symlink():
+        if name.startswith(".zimage-syncd") or (place.is_dir() and not place.is_symlink()):
             continue
         if place.is_symlink():
             found[name] = ("link", str(place.readlink()))

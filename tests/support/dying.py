@@ -13,7 +13,17 @@ import signal
 import sys
 
 _CHANGING = frozenset(
-    {"os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.truncate", "os.chmod", "os.rmdir", "fcntl.ioctl"}
+    {
+        "os.rename",
+        "os.link",
+        "os.symlink",
+        "os.remove",
+        "os.mkdir",
+        "os.truncate",
+        "os.chmod",
+        "os.rmdir",
+        "fcntl.ioctl",
+    }
 )
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

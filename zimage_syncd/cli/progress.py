@@ -76,6 +76,8 @@ class LineProgress:
     def _line(self, elapsed_s: float) -> str:
         rate = self._done_bytes / max(elapsed_s, 0.001)
         left = max(0, self._total_bytes - self._done_bytes) / rate if rate > 0 else 0
+        if not self._total_bytes:
+            return f"{self._task}: {size(self._done_bytes)}, {size(rate)}/s"
         done = f"{size(self._done_bytes)} of {size(self._total_bytes)}"
         return f"{self._task}: {done}, {size(rate)}/s, {duration(left)} left"
 

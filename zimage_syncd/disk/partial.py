@@ -41,8 +41,14 @@ def partial_name(path: RelPath) -> str:
 class PartialFile:
     """One file on its way; pieces may be written from several threads."""
 
-    def __init__(self, tree: Tree, path: RelPath, size_bytes: int) -> None:
+    def __init__(self, tree: Tree, path: RelPath, size_bytes: int, like: int | None = None) -> None:
         """Opens the partial of `path`, made and preallocated where it is not there.
+
+        Args:
+            tree: the cache.
+            path: where the file will be.
+            size_bytes: what it will have.
+            like: an open file whose extents a new partial shares instead, where the file system can.
 
         Raises:
             DeviceFull, PathUnwritable, DataDiskReadOnly, UnsafePath, DiskError: as their names say.
@@ -57,7 +63,9 @@ class PartialFile:
             self._descriptor = os.open(self._name, flags, 0o600, dir_fd=directory)
         try:
             with translated(self._where, writing=True):
-                _preallocate(self._descriptor, size_bytes)
+                fresh = os.fstat(self._descriptor).st_blocks == 0
+                if not (fresh and like is not None and self.reflink(like)):
+                    _preallocate(self._descriptor, size_bytes)
         except BaseException:
             os.close(self._descriptor)
             raise

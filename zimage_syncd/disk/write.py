@@ -17,7 +17,7 @@ from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.partial import PARTIAL_SUFFIX, PartialFile, partial_name
 from zimage_syncd.disk.quarantine import Quarantine
 from zimage_syncd.disk.tree import Ownership, Tree, is_link, is_regular
-from zimage_syncd.model.failures import LinkModeUnsupported, UnsafePath
+from zimage_syncd.model.failures import Failure, LinkModeUnsupported, UnsafePath
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.private import PARTIAL_PREFIX
@@ -79,9 +79,33 @@ class CacheDisk:
         """
         return self._tree.open_read(path)
 
-    def begin_file(self, path: RelPath, size_bytes: int) -> PartialFile:
-        """Opens the partial of `path`, made and preallocated where it is not there."""
-        return PartialFile(self._tree, path, size_bytes)
+    def begin_file(self, path: RelPath, size_bytes: int, like: int | None = None) -> PartialFile:
+        """Opens the partial of `path`, made and preallocated where it is not there.
+
+        Args:
+            path: where the file will be.
+            size_bytes: what it will have.
+            like: an open file whose extents a new partial shares instead, where the file system can.
+        """
+        return PartialFile(self._tree, path, size_bytes, like)
+
+    def can_reflink(self, source: str) -> bool:
+        """Whether files here can share extents with a file of a store; tried, not guessed."""
+        trial = RelPath(f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+        try:
+            descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            partial = PartialFile(self._tree, trial, 0)
+            try:
+                return partial.reflink(descriptor)
+            finally:
+                partial.discard()
+        except (OSError, Failure):
+            return False
+        finally:
+            os.close(descriptor)
 
     def partial_bytes(self, path: RelPath) -> int:
         """Bytes that the partial of `path` occupies on the disk already; 0 where there is none."""

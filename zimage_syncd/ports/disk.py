@@ -119,8 +119,11 @@ class Disk(Protocol):
     def open_read(self, path: RelPath) -> int:
         """A descriptor of a regular file, for reading; raises FileNotFoundError where nothing is there."""
 
-    def begin_file(self, path: RelPath, size_bytes: int) -> Partial:
-        """Opens the partial of `path`, made and preallocated where it is not there."""
+    def begin_file(self, path: RelPath, size_bytes: int, like: int | None = None) -> Partial:
+        """Opens the partial of `path`, made and preallocated; a new one shares the extents of `like` where it can."""
+
+    def can_reflink(self, source: str) -> bool:
+        """Whether files here can share extents with a file of a store."""
 
     def partial_bytes(self, path: RelPath) -> int:
         """Bytes that the partial of `path` occupies on the disk already."""

@@ -126,7 +126,9 @@ class Applier:
     def _reflink(self, entry: FileEntry, local: str) -> None:
         _check_size(local, entry)
         with _opened(local) as source:
-            begun = self._disk.begin_file(entry.path, entry.size_bytes)
+            if not self._disk.can_reflink(local):
+                raise LinkModeUnsupported(f"{self._disk.root}/{entry.path}", f"no reflink from {local}")
+            begun = self._disk.begin_file(entry.path, entry.size_bytes, like=source)
             try:
                 if not begun.reflink(source):
                     begun.discard()
@@ -139,14 +141,14 @@ class Applier:
         entry = action.entry
 
         def begin() -> Partial:
+            if seed is not None:
+                with _opened(seed) as source:
+                    return self._disk.begin_file(entry.path, entry.size_bytes, like=source)
             fresh = self._disk.partial_bytes(entry.path) == 0
             begun = self._disk.begin_file(entry.path, entry.size_bytes)
             try:
                 if fresh and isinstance(action, Repair):
                     self._clone_present(entry, begun)
-                elif fresh and seed is not None:
-                    with _opened(seed) as source:
-                        begun.reflink(source)
             except BaseException:
                 begun.close()
                 raise

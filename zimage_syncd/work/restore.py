@@ -5,11 +5,11 @@ The plan is data: `--dry-run` prints it, `restore` carries the same plan out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zimage_syncd.model.failures import LinkModeUnsupported, NoSpace
-from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Plan, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
@@ -56,7 +56,9 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
         site.cancel.check()
         site.monitor.advance(count)
 
+    site.monitor.begin("look at the stores", 0)
     choice = choose([item.source for item in sources], selection, site.repos, on_bytes)
+    site.monitor.finish()
     examiner = site.examiner()
     planned: dict[str, str] = {}
     snapshots = []
@@ -70,7 +72,7 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
         directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
         actions = _without_repeats(actions, planned)
         snapshots.append(SnapshotPlan(manifest, chosen.source.name, mode, directory, tuple(actions)))
-    needed = sum(_needed(site, snapshot) for snapshot in snapshots)
+    needed = sum(_needed(site, snapshot, sources) for snapshot in snapshots)
     plan = Plan(tuple(snapshots), needed, site.disk.free_bytes())
     return Prepared(plan, choice.findings)
 
@@ -98,12 +100,14 @@ def _without_repeats(actions: list[Action], planned: dict[str, str]) -> list[Act
     return result
 
 
-def _needed(site: Site, snapshot: SnapshotPlan) -> int:
-    def occupied(file: FileEntry) -> int:
-        return site.disk.partial_bytes(file.path)
-
+def _needed(site: Site, snapshot: SnapshotPlan, sources: Sequence[RestoreSource]) -> int:
     linked = snapshot.mode in {LinkMode.SYMLINK, LinkMode.HARDLINK, LinkMode.REFLINK}
-    return needed_bytes(list(snapshot.actions), occupied, linked=linked)
+    if snapshot.mode is LinkMode.AUTO:
+        source = next(item.source for item in sources if item.source.name == snapshot.source)
+        largest = max((entry for entry in snapshot.manifest.files), key=lambda file: file.size_bytes, default=None)
+        local = None if largest is None else source.local_path(largest)
+        linked = local is not None and os.path.isdir(site.disk.root) and site.disk.can_reflink(local)
+    return needed_bytes(list(snapshot.actions), lambda file: site.disk.partial_bytes(file.path), linked=linked)
 
 
 def restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) -> Report:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.caches import hf_snapshot, modelscope_snapshot
 from tests.support.tiny_safetensors import pipeline_files
 
@@ -80,11 +78,3 @@ class Machine:
         document = json.loads(self.run("--json", *arguments, expected=expected).stdout)
         assert document["schema"].startswith("zimage-syncd/")
         return dict(document)
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    machine = Machine(tmp_path)
-    machine.cache.mkdir(parents=True)
-    machine.write_config()
-    return machine

@@ -1,0 +1,176 @@
+"""The commands against a real S3 server, and against cache trees on a mounted file system, in every mode."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.caches import hf_snapshot, listing
+from tests.support.machine import Machine
+from tests.support.s3_server import S3Server
+from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
+from zimage_syncd.model.manifest import CHUNK_BYTES
+
+
+def address(server: S3Server, bucket: str) -> str:
+    return f'url = "s3://{bucket}/some/prefix"\nendpoint_url = "{server.endpoint_url}"\nregion = "us-east-1"'
+
+
+def keys(server: S3Server) -> dict[str, str]:
+    return {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
+
+
+class TestBucket:
+    def test_backup_loss_restore_verify(self, machine: Machine, seaweed: S3Server) -> None:
+        machine.write_config(store=address(seaweed, seaweed.make_bucket()))
+        big = safetensors_bytes({"x": os.urandom(2 * CHUNK_BYTES + 99)})
+        hf_snapshot(machine.cache, {**pipeline_files(), "big/model.safetensors": big})
+        before = listing(machine.cache)
+        machine.run("backup", **keys(seaweed))
+        assert "unchanged" in machine.run("backup", **keys(seaweed)).stdout
+        shutil.rmtree(machine.cache)
+        machine.run("restore", **keys(seaweed))
+        assert listing(machine.cache) == before
+        assert "the store is good" in machine.run("verify", "--store", "bucket", "--deep", **keys(seaweed)).stdout
+        place = next((machine.cache / "hub/models--org--name/snapshots").rglob("big/model.safetensors")).resolve()
+        data = bytearray(place.read_bytes())
+        data[CHUNK_BYTES + 1] ^= 8
+        place.write_bytes(data)
+        said = machine.run("verify", "--deep", "--repair", expected=2, **keys(seaweed)).stdout
+        assert "chunk 2 of 3 is damaged [mended]" in said
+        assert "16.78 MB from bucket" in said
+        assert listing(machine.cache) == before
+
+    def test_a_wrong_key_is_denied(self, machine: Machine, seaweed: S3Server) -> None:
+        machine.write_config(store=address(seaweed, seaweed.make_bucket()))
+        machine.fill()
+        wrong = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong-secret-value"}
+        for arguments, code in (["restore"], 1), (["backup"], 2):
+            finished = machine.run(*arguments, expected=code, **wrong)
+            assert "ZS402" in finished.stdout + finished.stderr
+            assert "wrong-secret-value" not in finished.stdout + finished.stderr
+
+    def test_a_wrong_bucket_is_missing(self, machine: Machine, seaweed: S3Server) -> None:
+        machine.write_config(store=address(seaweed, "no-such-bucket-here"))
+        machine.fill()
+        for arguments, code in (["restore"], 1), (["backup"], 2):
+            finished = machine.run(*arguments, expected=code, **keys(seaweed))
+            assert "ZS401" in finished.stdout + finished.stderr
+            assert "no-such-bucket-here" in finished.stdout + finished.stderr
+
+    def test_no_network_is_unreachable_and_the_cache_stays(self, machine: Machine) -> None:
+        store = 'url = "s3://bucket/x"\nendpoint_url = "http://127.0.0.1:9"\nregion = "us-east-1"'
+        machine.write_config(store=store)
+        machine.fill()
+        before = listing(machine.cache)
+        some = {"AWS_ACCESS_KEY_ID": "some", "AWS_SECRET_ACCESS_KEY": "some-secret"}
+        for arguments, code in (["restore"], 1), (["backup"], 2):
+            finished = machine.run(*arguments, expected=code, **some)
+            assert "ZS403" in finished.stdout + finished.stderr
+        assert "NOT reachable" in machine.run("status", expected=2, **some).stdout
+        assert listing(machine.cache) == before
+
+
+class TestCacheTree:
+    @pytest.fixture
+    def tree(self, machine: Machine) -> Path:
+        """A shared mount where somebody put a cache."""
+        tree = machine.root / "shared/model_cache"
+        hf_snapshot(tree, pipeline_files())
+        (tree / "token").write_text("hf_verysecret")
+        machine.write_config(store=f'url = "{tree}"')
+        return tree
+
+    @pytest.mark.parametrize("mode", ["auto", "copy"])
+    def test_copies_are_the_caches_own(self, machine: Machine, tree: Path, mode: str) -> None:
+        machine.run("restore", "--mode", mode)
+        whole = listing(tree)
+        del whole["token"]
+        assert listing(machine.cache) == whole
+
+    def test_symlinks_lead_to_the_mounts_payload_only(self, machine: Machine, tree: Path) -> None:
+        said = machine.run("restore", "--mode", "symlink").stdout
+        assert "linked" in said
+        payload = list((machine.cache / "hub/models--org--name/blobs").iterdir())
+        assert payload
+        for place in payload:
+            assert os.readlink(place) == str(tree / place.relative_to(machine.cache))
+        assert not (machine.cache / "hub/models--org--name").is_symlink()
+        assert "complete" in machine.run("snapshots").stdout
+        machine.run("verify", "--deep")
+        assert "nothing to do" in machine.run("restore", "--mode", "symlink").stdout
+
+    def test_damage_behind_a_symlink_is_found(self, machine: Machine, tree: Path) -> None:
+        machine.run("restore", "--mode", "symlink")
+        name = "vae/diffusion_pytorch_model.safetensors"
+        place = next((tree / "hub/models--org--name/snapshots").rglob(name)).resolve()
+        data = bytearray(place.read_bytes())
+        data[-1] ^= 1
+        place.write_bytes(data)
+        said = machine.run("verify", "--deep", expected=2).stdout
+        assert name in said
+        assert "ZS203" in said
+
+    def test_hard_links_share_the_inode(self, machine: Machine, tree: Path) -> None:
+        machine.run("restore", "--mode", "hardlink")
+        for place in (machine.cache / "hub/models--org--name/blobs").iterdir():
+            assert place.stat().st_ino == (tree / place.relative_to(machine.cache)).stat().st_ino
+
+    def test_reflink_says_so_where_it_is_impossible(self, machine: Machine, tree: Path) -> None:
+        finished = machine.run("restore", "--mode", "reflink", expected=None)
+        if finished.returncode == 0:
+            pytest.skip("this file system has reflinks")
+        assert finished.returncode == 2
+        assert "ZS111" in finished.stdout
+        assert not [place for place in machine.cache.rglob("*") if ".zimage-syncd-" in place.name]
+
+    def test_a_damaged_tree_is_refused(self, machine: Machine, tree: Path) -> None:
+        blobs = (tree / "hub/models--org--name/blobs").iterdir()
+        place = next(place for place in blobs if len(place.name) == 64)
+        place.write_bytes(place.read_bytes()[:-1] + b"?")
+        finished = machine.run("restore", expected=1)
+        assert "ZS306" in finished.stderr
+        assert place.name in finished.stderr
+        assert listing(machine.cache) == {}
+
+    def test_an_empty_mount_point_has_nothing(self, machine: Machine, tree: Path) -> None:
+        shutil.rmtree(tree)
+        assert "ZS401" in machine.run("restore", expected=1).stderr
+
+
+@pytest.fixture
+def btrfs(machine: Machine) -> Iterator[Path]:
+    """A file system with reflinks."""
+    if os.geteuid() != 0 or not shutil.which("mkfs.btrfs"):
+        pytest.skip("needs root and mkfs.btrfs")
+    image = machine.root / "btrfs.img"
+    with open(image, "wb") as file:
+        file.truncate(256 * 2**20)
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True)
+    mount = machine.root / "btrfs"
+    mount.mkdir()
+    mounted = subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"loop mounts are not possible here: {mounted.stderr.decode()}")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.mark.parametrize("mode", ["reflink", "auto"])
+def test_reflinks_take_no_space(machine: Machine, btrfs: Path, mode: str) -> None:
+    tree = btrfs / "shared"
+    big = safetensors_bytes({"x": os.urandom(120 * 2**20)})
+    hf_snapshot(tree, {**pipeline_files(), "big/model.safetensors": big})
+    cache = btrfs / "cache"
+    machine.config.write_text(
+        f'[cache]\ndir = "{cache}"\n[stores.tree]\nurl = "{tree}"\n[daemon]\nstate_dir = "{machine.root}/state"\n'
+    )
+    # 120 MiB a second time would not fit.
+    machine.run("restore", "--mode", mode)
+    assert dict(listing(cache).items()) == listing(tree)
+    machine.run("verify", "--deep")
