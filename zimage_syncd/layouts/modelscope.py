@@ -2,56 +2,47 @@
 
 | layout | where |
 | --- | --- |
-| `modelscope` | `models/OWNER--NAME/snapshots/<revision>/PATH` (also `datasets/`) |
+| `modelscope` | `models/OWNER--NAME/snapshots/<revision>/PATH` (also `datasets/`, and `studios/` as spaces) |
 | `modelscope-legacy` | `models/OWNER/NAME/PATH`, with `.` in NAME as `___` |
 | `modelscope-hub-legacy` | `hub/models/OWNER/NAME/PATH`, the same |
 
-All files are regular, and no digest is kept on disk: completeness is what the repository's own indexes tell. The old
-SDK's index files (`.msc`, `.mv`, `.mdl`) are carried as they are; `.msc` is a pickle and is never loaded.
+All files are regular, and no digest or list is kept on disk: completeness is what the repository's own indexes tell,
+and never more than that nothing seems to be missing. The old SDK's index files (`.msc`, `.mv`, `.mdl`) are carried as
+they are; `.msc` and `.mdl` are pickles and never loaded. Anything temporary makes a snapshot incomplete, except parts
+of a parallel download that were left beside the finished file: those are passed over.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
+from zimage_syncd.layouts.completeness import without_list
+from zimage_syncd.layouts.modelscope_places import LEGACY, TEMPORARY, Place, base_of, places
+from zimage_syncd.layouts.parts import part_of
 from zimage_syncd.layouts.payload import Gatherer
-from zimage_syncd.layouts.pipeline import Content, judge
-from zimage_syncd.layouts.walk import directories, read_small, walk
-from zimage_syncd.model.failures import Failure, UnsafePath
+from zimage_syncd.layouts.pipeline import Content
+from zimage_syncd.layouts.walk import Found, shown, walk
+from zimage_syncd.model.failures import UnsafePath
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.private import private_part
-from zimage_syncd.model.snapshot import (
-    CannotTell,
-    Completeness,
-    Incomplete,
-    LayoutName,
-    LocalSnapshot,
-    RepoId,
-    RepoType,
-    SnapshotKey,
-)
+from zimage_syncd.model.snapshot import LayoutName, LocalSnapshot, SnapshotKey
 
-_TYPES = {"models": RepoType.MODEL, "datasets": RepoType.DATASET}
-_FOLDERS = {kind: folder for folder, kind in _TYPES.items()}
-_LEGACY = {LayoutName.MODELSCOPE_LEGACY: "", LayoutName.MODELSCOPE_HUB_LEGACY: "hub/"}
-_DEFAULT_REVISION = "master"
-_PART = re.compile(r"(?P<stem>.+)_(?P<start>\d{1,20})_(?P<end>\d{1,20})")
-_MIB = 2**20
-_TEMPORARY = "._____temp"
-_MV_REVISION = re.compile(r"Revision:(?P<revision>[\w./-]+)", re.ASCII)
+_UNFINISHED = "a download is unfinished"
+_MAX_LEFT_OVER = 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a snapshot lies."""
+@dataclass(slots=True)
+class _Gathered:
+    """What a snapshot's directory holds."""
 
-    key: SnapshotKey
-    """Which."""
-    base: str
-    """Its directory, from the cache directory."""
+    payload: dict[str, RelPath] = field(default_factory=dict)
+    """Payload paths by the names in the repository."""
+    reasons: list[str] = field(default_factory=list)
+    """What is wrong."""
+    left_over: int = 0
+    """Parts beside their finished file."""
 
 
 class ModelScopeLayout:
@@ -60,141 +51,87 @@ class ModelScopeLayout:
     @property
     def names(self) -> frozenset[LayoutName]:
         """All three."""
-        return frozenset({LayoutName.MODELSCOPE, *_LEGACY})
+        return frozenset({LayoutName.MODELSCOPE, *LEGACY})
 
     def find(self, root: str, linked_roots: tuple[str, ...]) -> list[LocalSnapshot]:
-        """All snapshots below `root`, complete or not."""
-        places = [*_new_places(root), *_legacy_places(root)]
-        return sorted((_snapshot(root, place, linked_roots) for place in places), key=lambda snapshot: snapshot.key)
+        """All snapshots below `root`, complete or not, sorted by key.
+
+        Args:
+            root: absolute path of the cache directory; may be a symlink itself.
+            linked_roots: absolute paths of recorded stores.
+
+        Raises:
+            PathUnreadable: a directory above the snapshots cannot be listed.
+            DiskError: the disk fails there.
+        """
+        real_root = os.path.realpath(root)
+        snapshots = (self._snapshot(real_root, place, linked_roots) for place in places(real_root))
+        return sorted(snapshots, key=lambda snapshot: snapshot.key)
 
     def owns(self, key: SnapshotKey, path: RelPath) -> bool:
         """Whether a manifest of `key` may have an entry at `path`."""
-        return path.is_below(_base(key))
+        return key.layout in self.names and path.is_below(base_of(key))
 
     def directory(self, manifest: Manifest) -> RelPath:
         """The snapshot's directory."""
-        return RelPath(_base(manifest.key))
+        return RelPath(base_of(manifest.key))
+
+    def _snapshot(self, root: str, place: Place, linked_roots: tuple[str, ...]) -> LocalSnapshot:
+        gatherer = Gatherer(root, linked_roots, lambda path: self.owns(place.key, path))
+        gathered = _gather(root, place, gatherer)
+        gathered.reasons.extend(_left_over(root, place))
+        payload = gathered.payload
+        content = Content(
+            {name: gatherer.files[path].size_bytes for name, path in payload.items()},
+            lambda name: gatherer.open(payload[name]),
+        )
+        why = "ModelScope keeps no list of a repository's files on disk"
+        if gathered.left_over:
+            why = f"{why}; {gathered.left_over} left-over parts of finished downloads were passed over"
+        return LocalSnapshot(
+            key=place.key,
+            names=(place.key.revision,),
+            directory=RelPath(place.base),
+            files=tuple(gatherer.files[path] for path in sorted(gatherer.files)),
+            links=tuple(gatherer.links[path] for path in sorted(gatherer.links)),
+            pointers=(),
+            completeness=without_list(content, gathered.reasons, why),
+        )
 
 
-def _base(key: SnapshotKey) -> str:
-    folder = _FOLDERS.get(key.repo.type, f"{key.repo.type}s")
-    if key.layout is LayoutName.MODELSCOPE:
-        return f"{folder}/{key.repo.name.replace('/', '--')}/snapshots/{key.revision}"
-    owner, _, name = key.repo.name.rpartition("/")
-    return f"{_LEGACY.get(key.layout, '')}{folder}/{owner}/{name.replace('.', '___')}"
-
-
-def _new_places(root: str) -> Iterator[_Place]:
-    for folder, kind in _TYPES.items():
-        for name in directories(f"{root}/{folder}"):
-            if "--" not in name:
-                continue
-            for revision in directories(f"{root}/{folder}/{name}/snapshots"):
-                key = _key(LayoutName.MODELSCOPE, kind, name.replace("--", "/", 1), revision)
-                if key is not None:
-                    yield _Place(key, f"{folder}/{name}/snapshots/{revision}")
-
-
-def _legacy_places(root: str) -> Iterator[_Place]:
-    for layout, prefix in _LEGACY.items():
-        for folder, kind in _TYPES.items():
-            for owner in directories(f"{root}/{prefix}{folder}"):
-                if "--" in owner or private_part(owner) is not None:
-                    continue
-                for name in directories(f"{root}/{prefix}{folder}/{owner}"):
-                    base = f"{prefix}{folder}/{owner}/{name}"
-                    repo = f"{owner}/{name.replace('___', '.')}"
-                    key = _key(layout, kind, repo, _legacy_revision(f"{root}/{base}"))
-                    if private_part(base) is None and key is not None and _base(key) == base:
-                        yield _Place(key, base)
-
-
-def _key(layout: LayoutName, kind: RepoType, repo: str, revision: str) -> SnapshotKey | None:
-    try:
-        return SnapshotKey(layout, RepoId(kind, repo), revision)
-    except Failure:
-        return None  # no hub gives such a name
-
-
-def _legacy_revision(directory: str) -> str:
-    """The revision that the old SDK wrote into `.mv` (`Revision:master,CreatedAt:…`); `master` where there is none."""
-    data = read_small(f"{directory}/.mv", 4096)
-    match = None if data is None else _MV_REVISION.search(data.decode("utf-8", "replace"))
-    return _DEFAULT_REVISION if match is None else match["revision"]
-
-
-def _snapshot(root: str, place: _Place, linked_roots: tuple[str, ...]) -> LocalSnapshot:
-    gatherer = Gatherer(root, linked_roots)
-    payload: dict[str, RelPath] = {}
-    reasons = _gather(root, place, gatherer, payload)
-    if place.key.layout is LayoutName.MODELSCOPE:
-        reasons.extend(_left_over(root, place))
-    content = Content(
-        {name: gatherer.files[path].size_bytes for name, path in payload.items()},
-        lambda name: gatherer.open(payload[name]),
-    )
-    return LocalSnapshot(
-        key=place.key,
-        names=(place.key.revision,),
-        directory=RelPath(place.base),
-        files=tuple(gatherer.files[path] for path in sorted(gatherer.files)),
-        links=tuple(gatherer.links[path] for path in sorted(gatherer.links)),
-        pointers=(),
-        completeness=_completeness(content, reasons),
-    )
-
-
-def _gather(root: str, place: _Place, gatherer: Gatherer, payload: dict[str, RelPath]) -> list[str]:
-    reasons: list[str] = []
+def _gather(root: str, place: Place, gatherer: Gatherer) -> _Gathered:
+    gathered = _Gathered()
     found = list(walk(f"{root}/{place.base}"))
-    present = {item.name for item in found}
+    sizes = {item.name: item.size_bytes for item in found if item.is_file}
     for item in found:
-        try:
-            path = RelPath(f"{place.base}/{item.name}")
-        except UnsafePath as failure:
-            reasons.append(str(failure))
+        name = shown(item.name or place.base)
+        if item.trouble:
+            gathered.reasons.append(f"{name}: {item.trouble}")
             continue
-        if private_part(path) is not None or _is_part(item.name, item.size_bytes, present):
-            if "/.lock/" not in f"/{item.name}":
-                reasons.append(f"{item.name}: a download is unfinished")
+        whole = part_of(item.name, sizes) if item.is_file else None
+        if whole is not None and whole in sizes:
+            gathered.left_over += 1
             continue
-        way, trouble = gatherer.follow(path)
-        if trouble is None and not way[-1].is_below(place.base):
-            trouble = f"{path} leads out of the snapshot"
-        if trouble is not None:
-            reasons.append(f"{item.name}: {trouble}")
+        trouble = _UNFINISHED if whole is not None else _private(item, place.base)
+        if trouble:
+            gathered.reasons.append(f"{name}: {trouble}")
             continue
-        gatherer.keep(way[-1], None)
-        payload[item.name] = way[-1]
-    return reasons
+        way = gatherer.follow(RelPath(f"{place.base}/{item.name}"))
+        if gatherer.keep(way, None) is None:
+            gathered.reasons.append(f"{name}: {way.trouble}")
+        else:
+            gathered.payload[item.name] = way.path
+    return gathered
 
 
-def _is_part(name: str, size_bytes: int, present: set[str]) -> bool:
-    """Whether it is a part of an unfinished parallel download, `<file>_<start>_<end>`.
-
-    A repository's own `data_0_100` is none: parts begin at multiples of 1 MiB, hold no more than they claim, and their
-    file is not there yet.
-    """
-    match = _PART.fullmatch(name)
-    if match is None or match["stem"] in present:
-        return False
-    start, end = int(match["start"]), int(match["end"])
-    return start % _MIB == 0 and start <= end and size_bytes <= end - start + 1 and end - start + 1 >= _MIB
+def _private(found: Found, base: str) -> str:
+    try:
+        return "" if private_part(RelPath(f"{base}/{found.name}")) is None else _UNFINISHED
+    except UnsafePath as failure:
+        return failure.detail
 
 
-def _left_over(root: str, place: _Place) -> list[str]:
-    """What an interrupted download left in `._____temp` beside the snapshots."""
-    repository = place.base.rsplit("/snapshots/", 1)[0]
-    left = [found.name for found in walk(f"{root}/{repository}/{_TEMPORARY}")]
-    return [f"{_TEMPORARY}/{name}: a download is unfinished" for name in left[:5]]
-
-
-def _completeness(content: Content, reasons: list[str]) -> Completeness:
-    judgement = judge(content)
-    reasons = [*reasons, *judgement.reasons]
-    if not content.sizes_bytes and not reasons:
-        reasons.append("the snapshot holds no file")
-    if reasons:
-        return Incomplete(tuple(dict.fromkeys(reasons)))
-    checked = (f"{len(content.sizes_bytes)} files", *judgement.checked)
-    return CannotTell(checked, ("ModelScope keeps no list of a repository's files on disk",), judgement.satisfied)
+def _left_over(root: str, place: Place) -> list[str]:
+    """What an interrupted download of the old SDK left in `._____temp` outside the snapshot's directory."""
+    left = [found.name for directory in place.temporary for found in walk(f"{root}/{directory}")]
+    return [f"{TEMPORARY}/{shown(name)}: {_UNFINISHED}" for name in left[:_MAX_LEFT_OVER]]

@@ -1,17 +1,39 @@
-"""Follows a cache's symlinks to the payload, without ever leaving the cache except into a recorded store."""
+"""Follows a cache's symlinks to the payload, without ever leaving the snapshot's own places.
+
+Only two kinds of links are followed: a relative one to a path that the snapshot's layout owns, through real directories
+only, and an absolute one into a recorded store. Everything else is named, not opened: it could be a secret.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from zimage_syncd.layouts.walk import shown
 from zimage_syncd.model.failures import UnsafePath
 from zimage_syncd.model.path import RelPath, resolve_link
 from zimage_syncd.model.snapshot import ExpectedDigest, LocalFile, LocalLink
 
 _MAX_HOPS = 3
-"""A snapshot's name → the repository's blob → a shared blob."""
+"""A snapshot's name → the repository's blob → a shared blob, and one to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a name of a snapshot leads."""
+
+    path: RelPath
+    """The payload's path, or where the way ended."""
+    passed: tuple[RelPath, ...]
+    """All paths on it, the name's own first and `path` last."""
+    trouble: str | None = None
+    """Why there is no payload; None where there is."""
+    status: os.stat_result | None = None
+    """The payload's stat; None where there is trouble."""
+    linked_to: str | None = None
+    """Absolute path in a recorded store, where `path` is a symlink into one."""
 
 
 @dataclass(slots=True)
@@ -19,62 +41,103 @@ class Gatherer:
     """Collects a snapshot's files and links; equal paths once."""
 
     root: str
-    """The cache directory, absolute."""
+    """The cache directory, absolute and without symlinks."""
     linked_roots: tuple[str, ...]
-    """Recorded stores."""
+    """Recorded stores, absolute."""
+    owned: Callable[[RelPath], bool]
+    """Whether the snapshot may have something at a path."""
     files: dict[RelPath, LocalFile] = field(default_factory=dict)
     """Payload by path."""
     links: dict[RelPath, LocalLink] = field(default_factory=dict)
     """Symlinks by path."""
+    _directories: dict[str, bool] = field(default_factory=dict)
+    """Whether a directory and all above it, up to the root, are real ones."""
 
-    def follow(self, path: RelPath) -> tuple[list[RelPath], str | None]:
-        """Goes from `path` to its payload, and keeps every link on the way.
-
-        Returns:
-            The paths on the way, the payload's last; and what is wrong, or None.
-        """
-        way = [path]
+    def follow(self, path: RelPath) -> Way:
+        """Goes from `path` to its payload, and keeps every link on the way."""
+        passed = [path]
         for _ in range(_MAX_HOPS + 1):
+            here = passed[-1]
             try:
-                status = os.lstat(f"{self.root}/{way[-1]}")
-            except OSError:
-                return way, f"{way[-1]} is missing"
+                status = os.lstat(f"{self.root}/{here}")
+                target = os.readlink(f"{self.root}/{here}") if stat.S_ISLNK(status.st_mode) else None
+            except OSError as error:
+                return Way(here, tuple(passed), self._absent(here, path, error))
             if stat.S_ISREG(status.st_mode):
-                return way, None
-            if not stat.S_ISLNK(status.st_mode):
-                return way, f"{way[-1]} is neither a file nor a symlink"
-            target = os.readlink(f"{self.root}/{way[-1]}")
+                return Way(here, tuple(passed), status=status)
+            if target is None:
+                return Way(here, tuple(passed), f"{shown(here)} is neither a file nor a symlink")
             if target.startswith("/"):
-                return way, self._outside(way[-1], target)
+                return self._outside(here, passed, target)
             try:
-                resolved = resolve_link(way[-1], target)
+                following = self._next(here, target)
             except UnsafePath as failure:
-                return way, f"{way[-1]} leads to {target}: {failure.detail}"
-            self.links[way[-1]] = LocalLink(way[-1], target)
-            way.append(resolved)
-        return way, f"{path} leads through too many symlinks"
+                return Way(here, tuple(passed), f"it is a link to {shown(target)}: {failure.detail}")
+            self.links[here] = LocalLink(here, target)
+            passed.append(following)
+        return Way(passed[-1], tuple(passed), "it leads through too many symlinks")
 
-    def _outside(self, path: RelPath, target: str) -> str | None:
-        if not any(target.startswith(f"{root}/") for root in self.linked_roots):
-            return f"{path} leads out of the cache, to {target}"
-        return None if os.path.isfile(target) else f"{path} leads to {target}, which is not there"
+    def _absent(self, here: RelPath, path: RelPath, error: OSError) -> str:
+        if not isinstance(error, FileNotFoundError):
+            return f"{shown(here)} cannot be looked at: {error.strerror}"
+        return f"{shown(here)} is missing" if here == path else f"its blob {shown(here)} is missing"
 
-    def keep(self, path: RelPath, expected: ExpectedDigest | None) -> LocalFile:
-        """Keeps the payload at the end of a way that `follow` found good."""
-        known = self.files.get(path)
-        if known is not None:
-            return known
-        status = os.lstat(f"{self.root}/{path}")
-        linked_to = None
-        if stat.S_ISLNK(status.st_mode):
-            linked_to = os.readlink(f"{self.root}/{path}")
-            status = os.stat(linked_to)
-        file = LocalFile(path, status.st_size, stat.S_IMODE(status.st_mode) & 0o777, expected, linked_to)
-        self.files[path] = file
-        return file
+    def _next(self, here: RelPath, target: str) -> RelPath:
+        """Where a relative link leads; raises UnsafePath where it is not to be followed."""
+        resolved = resolve_link(here, target)
+        if not self.owned(resolved):
+            raise UnsafePath(here, "that is no part of the snapshot")
+        if not self._real(resolved.rpartition("/")[0]):
+            raise UnsafePath(here, "a directory on the way is missing, or a symlink itself")
+        return resolved
+
+    def _real(self, directory: str) -> bool:
+        if not directory:
+            return True
+        known = self._directories.get(directory)
+        if known is None:
+            try:
+                known = stat.S_ISDIR(os.lstat(f"{self.root}/{directory}").st_mode)
+            except OSError:
+                known = False
+            known = known and self._real(directory.rpartition("/")[0])
+            self._directories[directory] = known
+        return known
+
+    def _outside(self, here: RelPath, passed: list[RelPath], target: str) -> Way:
+        """Follows an absolute link into a recorded store, and nowhere else."""
+        real = os.path.realpath(target)
+        in_store = any(
+            target.startswith(f"{root.rstrip('/')}/") and real.startswith(f"{os.path.realpath(root)}/")
+            for root in self.linked_roots
+        )
+        if not in_store:
+            return Way(here, tuple(passed), f"it leads out of the cache, to {shown(target)}")
+        try:
+            status = os.stat(real)
+        except OSError as error:
+            return Way(here, tuple(passed), f"it leads to {shown(target)}: {error.strerror}")
+        if not stat.S_ISREG(status.st_mode):
+            return Way(here, tuple(passed), f"it leads to {shown(target)}, which is no file")
+        return Way(here, tuple(passed), status=status, linked_to=target)
+
+    def keep(self, way: Way, expected: ExpectedDigest | None) -> LocalFile | None:
+        """Keeps the payload at the end of a way without trouble; None where there is trouble."""
+        if way.status is None:
+            return None
+        known = self.files.get(way.path)
+        if known is None:
+            mode = stat.S_IMODE(way.status.st_mode) & 0o777
+            known = LocalFile(way.path, way.status.st_size, mode, expected, way.linked_to)
+            self.files[way.path] = known
+        return known
 
     def open(self, path: RelPath) -> int:
-        """A descriptor of kept payload, for reading."""
+        """A descriptor of kept payload, for reading.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
         linked_to = self.files[path].linked_to
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         if linked_to is not None:

@@ -1,34 +1,35 @@
 """Whether a repository's files are all there, judged by its own indexes; without torch.
 
 Reads `model_index.json` (diffusers), `*.safetensors.index.json` and `*.bin.index.json` (weight indexes), `config.json`
-(transformers) and the headers of safetensors files. `*.bin` files count and are never loaded. What an index does not
-name, nobody can miss: where there is no index at all, the answer is that nothing can be told.
+and `adapter_config.json` beside weights (transformers, peft), the numbers in shards' names, and the headers of
+safetensors files. `*.bin` files count and are never loaded. What no index names, nobody can miss: where there is none
+at all, nothing can be told, and `Judgement.satisfied` is false.
+
+A `*.bin.index.json` of which no shard is there, while the same directory has safetensors, is the alternative that was
+not asked for (`ignore_patterns=["*.bin"]`), not damage.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from zimage_syncd.layouts.components import WEIGHT_INDEXES, WEIGHTS, component_reasons
 from zimage_syncd.layouts.safetensors_header import check_safetensors
+from zimage_syncd.layouts.walk import shown
 
 _MAX_INDEX_BYTES = 64 * 2**20
-_WEIGHT_INDEXES = (".safetensors.index.json", ".bin.index.json")
-_WEIGHTS = (".safetensors", ".bin", ".msgpack", ".h5", ".onnx", ".gguf", ".pt", ".pth", ".ckpt")
+_MAX_MISSING = 20
+"""Of one series: a name may claim 99,999 others."""
+_CONFIGURATIONS = ("config.json", "adapter_config.json")
 
-_WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "Processor", "FeatureExtractor", "TokenizerFast", "Solver")
-"""Endings of classes that have a configuration and no weights (diffusers, transformers)."""
-
-_CONFIGS = {
-    "Scheduler": ("scheduler_config.json",),
-    "Solver": ("scheduler_config.json",),
-    "Tokenizer": ("tokenizer_config.json", "tokenizer.json"),
-    "TokenizerFast": ("tokenizer_config.json", "tokenizer.json"),
-    "Processor": ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json"),
-    "FeatureExtractor": ("preprocessor_config.json",),
-}
+_SHARD = re.compile(r"(?P<head>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<tail>.*\.(?:safetensors|bin|gguf))")
+"""`model-00001-of-00003.safetensors` (`save_pretrained`), `…-00001-of-00003.gguf` (llama.cpp)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Content:
     sizes_bytes: Mapping[str, int]
     """Size of every file, by its name in the repository."""
     open: Callable[[str], int]
-    """Gives a descriptor for reading; the caller closes it."""
+    """Gives a descriptor for reading; the caller closes it. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,105 +47,130 @@ class Judgement:
     """What the indexes say."""
 
     reasons: tuple[str, ...]
-    """What is missing or does not fit; empty where nothing is."""
+    """What is missing or does not fit, each with the file's name; empty where nothing is."""
     checked: tuple[str, ...]
-    """What was compared."""
+    """What was compared, for people."""
     satisfied: bool
     """Whether an index, or a configuration with weights, was there and all of it was found."""
+    components: frozenset[str]
+    """Directories that `model_index.json` names."""
 
 
 def judge(content: Content) -> Judgement:
     """Checks every index and every header of a repository."""
+    names = content.sizes_bytes
     reasons: list[str] = []
     checked: list[str] = []
-    names = content.sizes_bytes
-    indexes = [name for name in names if name.endswith(_WEIGHT_INDEXES)]
+    kinds = _pipeline(content, reasons)
     if "model_index.json" in names:
         checked.append("model_index.json")
-        reasons.extend(_pipeline(content))
-    for name in sorted(indexes):
-        checked.append(name)
-        reasons.extend(_shards(content, name))
-    headers = sorted(name for name in names if name.endswith(".safetensors"))
-    reasons.extend(f"{name}: {trouble}" for name in headers if (trouble := _header(content, name)) is not None)
-    reasons.extend(f"{name}: is empty" for name in sorted(names) if name.endswith(".bin") and names[name] == 0)
+        reasons.extend(_components(names, kinds))
+    indexes = sorted(name for name in names if name.endswith(WEIGHT_INDEXES))
+    checked.extend(_check_index(content, name, reasons) for name in indexes)
+    reasons.extend(_incomplete_series(names))
+    reasons.extend(f"{shown(name)}: is empty" for name in sorted(names) if name.endswith(WEIGHTS) and not names[name])
+    headers = sorted(name for name in names if name.endswith(".safetensors") and names[name])
+    reasons.extend(f"{shown(name)}: {trouble}" for name in headers if (trouble := _header(content, name)) is not None)
     if headers:
         checked.append(f"headers of {len(headers)} safetensors files")
-    single = "config.json" in names and any("/" not in name and name.endswith(_WEIGHTS) for name in names)
+    single = _has_model(names)
     if single and not indexes:
-        checked.append("config.json with weights")
-    return Judgement(
-        tuple(reasons), tuple(checked), not reasons and bool(checked) and _has_list(content, single=single)
-    )
+        checked.append("a configuration with weights")
+    has_list = "model_index.json" in names or bool(indexes) or single
+    return Judgement(tuple(reasons), tuple(checked), has_list and not reasons, frozenset(kinds))
 
 
-def _has_list(content: Content, *, single: bool) -> bool:
-    indexed = any(name.endswith(_WEIGHT_INDEXES) for name in content.sizes_bytes)
-    return "model_index.json" in content.sizes_bytes or indexed or single
+def _has_model(names: Mapping[str, int]) -> bool:
+    configured = any(name in names for name in _CONFIGURATIONS)
+    return configured and any("/" not in name and name.endswith(WEIGHTS) for name in names)
 
 
-def read_json(content: Content, name: str) -> dict[str, object] | None:
-    """A JSON object of the repository; None where it is none, or too large."""
-    if content.sizes_bytes[name] > _MAX_INDEX_BYTES:
-        return None
-    descriptor = content.open(name)
+def _json(content: Content, name: str) -> dict[str, object] | str:
+    """A JSON object of the repository, or why there is none."""
+    size = content.sizes_bytes[name]
+    if size > _MAX_INDEX_BYTES:
+        return f"{size} bytes are too many for an index"
     try:
-        document = json.loads(os.pread(descriptor, content.sizes_bytes[name], 0))
+        descriptor = content.open(name)
+        try:
+            document = json.loads(os.pread(descriptor, size, 0))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     except (ValueError, RecursionError):
-        return None
-    finally:
-        os.close(descriptor)
-    return document if isinstance(document, dict) else None
+        return "is not JSON"
+    return document if isinstance(document, dict) else "is not a JSON object"
 
 
-def _pipeline(content: Content) -> Iterable[str]:
-    index = read_json(content, "model_index.json")
-    if index is None:
-        yield "model_index.json: is not a JSON object"
-        return
-    for component, value in sorted(index.items()):
-        if component.startswith("_") or not isinstance(value, list) or len(value) != 2:
-            continue
-        library, kind = value
-        if isinstance(library, str) and isinstance(kind, str):
-            yield from _component(content, component, kind)
+def _pipeline(content: Content, reasons: list[str]) -> dict[str, str]:
+    """Classes by component, as `model_index.json` gives them; those that are null are not there."""
+    if "model_index.json" not in content.sizes_bytes:
+        return {}
+    index = _json(content, "model_index.json")
+    if isinstance(index, str):
+        reasons.append(f"model_index.json: {index}")
+        return {}
+    kinds = {}
+    for component, value in index.items():
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
+            kinds[component] = str(value[1])
+    return kinds
 
 
-def _component(content: Content, component: str, kind: str) -> Iterable[str]:
-    inside = {name.removeprefix(f"{component}/") for name in content.sizes_bytes if name.startswith(f"{component}/")}
-    if not inside:
-        yield f"{component}/: model_index.json names it, and it is not there"
-        return
-    ending = next((ending for ending in sorted(_CONFIGS, key=len, reverse=True) if kind.endswith(ending)), None)
-    configs = ("config.json",) if ending is None else _CONFIGS[ending]
-    if not inside.intersection(configs):
-        yield f"{component}/{configs[0]}: is missing"
-    needs_weights = not kind.endswith(_WITHOUT_WEIGHTS)
-    if needs_weights and not any(name.endswith((*_WEIGHTS, *_WEIGHT_INDEXES)) for name in inside):
-        yield f"{component}/: has no weights"
+def _components(names: Mapping[str, int], kinds: Mapping[str, str]) -> Iterator[str]:
+    inside: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        directory, _, rest = name.partition("/")
+        if directory in kinds:
+            inside[directory].add(rest)
+    for component in sorted(kinds):
+        yield from component_reasons(component, kinds[component], inside[component] - {""})
 
 
-def _shards(content: Content, name: str) -> Iterable[str]:
-    index = read_json(content, name)
-    shards = index.get("weight_map") if index is not None else None
+def _check_index(content: Content, name: str, reasons: list[str]) -> str:
+    """Looks for the shards of one weight index; returns what was compared."""
+    index = _json(content, name)
+    if isinstance(index, str):
+        reasons.append(f"{shown(name)}: {index}")
+        return name
+    shards = index.get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-        yield f"{name}: is not a weight index"
-        return
-    directory = name.rpartition("/")[0]
-    for shard in sorted(set(shards.values())):
-        wanted = f"{directory}/{shard}" if directory else shard
-        if wanted not in content.sizes_bytes:
-            yield f"{wanted}: is missing ({name.rpartition('/')[2]} names it)"
+        reasons.append(f"{shown(name)}: is not a weight index")
+        return name
+    directory, slash, own = name.rpartition("/")
+    wanted = {f"{directory}{slash}{shard}" for shard in shards.values()}
+    missing = sorted(wanted.difference(content.sizes_bytes))
+    if own.endswith(".bin.index.json") and len(missing) == len(wanted) and _has_safetensors(content, directory):
+        return f"{name} (its shards were not asked for: there are safetensors)"
+    reasons.extend(f"{shown(shard)}: is missing; {own} names it" for shard in missing)
+    return name
+
+
+def _has_safetensors(content: Content, directory: str) -> bool:
+    return any(name.endswith(".safetensors") and name.rpartition("/")[0] == directory for name in content.sizes_bytes)
+
+
+def _incomplete_series(names: Mapping[str, int]) -> Iterator[str]:
+    """Weights whose own name says that there are others, and there are not."""
+    series: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    for name in names:
+        match = _SHARD.fullmatch(name)
+        if match is not None:
+            series[match["head"], match["count"], match["tail"]].add(int(match["number"]))
+    for (head, count, tail), numbers in sorted(series.items()):
+        first = 0 if 0 in numbers else 1
+        missing = (number for number in range(first, first + int(count)) if number not in numbers)
+        for number in itertools.islice(missing, _MAX_MISSING):
+            yield f"{shown(f'{head}-{number:05}-of-{count}{tail}')}: is missing; the names of the others count it"
 
 
 def _header(content: Content, name: str) -> str | None:
     try:
         descriptor = content.open(name)
-    except OSError as error:
-        return str(error.strerror)
-    try:
-        return check_safetensors(descriptor, content.sizes_bytes[name])
+        try:
+            return check_safetensors(descriptor, content.sizes_bytes[name])
+        finally:
+            os.close(descriptor)
     except OSError as error:
         return f"its header cannot be read: {error.strerror}"
-    finally:
-        os.close(descriptor)

@@ -39,7 +39,7 @@ def check_safetensors(descriptor: int, size_bytes: int) -> str | None:
     if length > min(_MAX_HEADER_BYTES, size_bytes - _LENGTH.size):
         return f"its header claims {length} bytes, the file has {size_bytes}"
     try:
-        header = json.loads(os.pread(descriptor, length, _LENGTH.size))
+        header = json.loads(os.pread(descriptor, length, _LENGTH.size).decode())
     except (ValueError, RecursionError):
         return "its header is not JSON"
     if not isinstance(header, dict):

@@ -56,7 +56,8 @@ def read_tree(data: bytes, name: str) -> Mapping[str, Listed] | None:
 def _listed(entry: object, name: str) -> Listed | None:
     if not isinstance(entry, dict):
         return None
-    size = entry.get("lfs_size", entry.get("size"))
+    lfs_size = entry.get("lfs_size")
+    size = entry.get("size") if lfs_size is None else lfs_size
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         return None
     lfs, blob = entry.get("lfs_sha256"), entry.get("blob_id")

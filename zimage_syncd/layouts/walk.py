@@ -7,21 +7,23 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zimage_syncd.model.failures import DiskError, PathUnreadable
+from zimage_syncd.model.failures import DiskError, Failure, PathUnreadable
 
 _MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Something that is no directory."""
+    """Something that is no directory, or a directory that could not be listed."""
 
     name: str
     """From the directory where the walk began."""
     mode: int
-    """st_mode, with the file's type."""
+    """st_mode, with the file's type; 0 for a directory that could not be listed."""
     size_bytes: int
     """st_size."""
+    trouble: str = ""
+    """Why a directory could not be listed; empty for everything else."""
 
     @property
     def is_file(self) -> bool:
@@ -35,23 +37,30 @@ class Found:
 
 
 def walk(directory: str, prefix: str = "", depth: int = 0) -> Iterator[Found]:
-    """Everything below a directory that is no directory, sorted; nothing where the directory is not there.
+    """Everything below a directory that is no directory, sorted by directory; nothing where it is not there.
 
-    Raises:
-        PathUnreadable: a directory cannot be listed.
-        DiskError: the disk fails, or directories are nested deeper than 64.
+    What cannot be listed is found, too, with its trouble: one bad directory does not hide the others.
     """
     if depth > _MAX_DEPTH:
-        raise DiskError(directory, f"directories are nested deeper than {_MAX_DEPTH}")
-    for entry in entries(directory):
+        yield Found(prefix.rstrip("/"), 0, 0, f"directories are nested deeper than {_MAX_DEPTH}")
+        return
+    try:
+        listed = entries(directory)
+    except Failure as failure:
+        yield Found(prefix.rstrip("/"), 0, 0, f"cannot be listed: {failure.detail}")
+        return
+    for entry in listed:
         name = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path, f"{name}/", depth + 1)
-            continue
         try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from walk(entry.path, f"{name}/", depth + 1)
+                continue
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue  # it went while we walked
+        except OSError as error:
+            yield Found(name, 0, 0, f"cannot be looked at: {error.strerror}")
+            continue
         yield Found(name, status.st_mode, status.st_size)
 
 
@@ -76,14 +85,27 @@ def entries(directory: str) -> list[os.DirEntry[str]]:
 
 
 def directories(directory: str) -> list[str]:
-    """Names of the real directories in a directory, sorted."""
+    """Names of the real directories in a directory, sorted.
+
+    Raises:
+        PathUnreadable: it cannot be listed.
+        DiskError: the disk fails.
+    """
     return [entry.name for entry in entries(directory) if entry.is_dir(follow_symlinks=False)]
 
 
 def read_small(path: str, max_bytes: int) -> bytes | None:
-    """A small regular file's content; None where it is absent, too large, something else, or cannot be read."""
+    """A small regular file's content; None where it is absent, too large, something else, or cannot be read.
+
+    Neither the file nor its directory may be a symlink: what they lead to is no part of the cache.
+    """
+    directory, _, name = path.rpartition("/")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        finally:
+            os.close(parent)
     except OSError:
         return None
     try:
@@ -98,3 +120,8 @@ def read_small(path: str, max_bytes: int) -> bytes | None:
     finally:
         os.close(descriptor)
     return data if len(data) <= max_bytes else None
+
+
+def shown(name: str) -> str:
+    """A file's name as a message may bear it: a name with line ends or undecodable bytes is quoted and escaped."""
+    return name if name.isprintable() else ascii(name)
