@@ -23,7 +23,7 @@ def record(snapshot: LocalSnapshot, digests: Mapping[str, FileDigests]) -> Manif
     """
     entries: list[Entry] = [_file(file, digests[file.path]) for file in snapshot.files]
     entries.extend(LinkEntry(link.path, link.target) for link in snapshot.links)
-    entries.extend(PointerEntry(pointer.path, pointer.text) for pointer in snapshot.pointers)
+    entries.extend(PointerEntry(pointer.path, pointer.text, pointer.mode) for pointer in snapshot.pointers)
     listed = all(file.expected is not None for file in snapshot.files)
     proved = listed and isinstance(snapshot.completeness, Complete)
     entries.sort(key=lambda entry: entry.path)

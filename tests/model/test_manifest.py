@@ -61,7 +61,8 @@ def entries(draw, path):
         return draw(files(path))
     if kind == "link":
         return draw(links(path))
-    return PointerEntry(path, draw(st.text(st.characters(exclude_categories=["Cs"]))))
+    text = draw(st.text(st.characters(exclude_categories=["Cs"])))
+    return PointerEntry(path, text, draw(st.integers(0, 0o777)))
 
 
 @st.composite

@@ -25,14 +25,14 @@ from zimage_syncd.stores.directory import DirectoryStore
 
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "tests/fixtures/format-1"
-FIXTURE_DIGEST = "1c1b23921414d9d2031fc2caa01bba3bac549c1183e61fc5158fa2fdb5476d9a"
+FIXTURE_DIGEST = "076889e8873c9e1c09c997b34ffa565bc57634d30bc536ab0d5b745830988b80"
 """Of all names and contents: whoever changes the fixture has changed what users have."""
 
 REPO = RepoId(RepoType.MODEL, "acme/painter")
-HUB = "6f16bfd18657e6c5df43fdf46b08d215adab23a5f5cbaa900e122c66ef516d81"
+HUB = "c8c00caeb25a45451f5fd3068cb34cc222bf804a52a7ade93bea05ce5b44ddac"
 MASTER_OLD = "3f927c713cfce45deb01d7e931813504140c6a0040ab4bb94f3ebbeac0e8cb87"
 MASTER_NEW = "261256fb6cdbc9e1ab3056ec23217cb4544c147eae0f196006335a8b5baf5f44"
-DATASET = "fd65c259689fdf61a05a63e0cd01ffa82cf72d404ad52fae68068fd419c2a2c7"
+DATASET = "e4f73bf9bec3bd453e77be8528c0ab6277eca36201b90dd75ca6c598444f3206"
 
 
 def digest_of(directory: Path) -> str:
@@ -157,6 +157,7 @@ def check_restored(root, manifest: Manifest, files):
                 assert os.readlink(place) == entry.target
             case PointerEntry():
                 assert Path(place).read_bytes() == entry.text.encode()
+                assert os.stat(place).st_mode & 0o7777 == entry.mode
 
 
 @pytest.mark.parametrize(

@@ -2,84 +2,75 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
+from zimage_syncd.config.kinds import kind_of, read_text, require_kind
 from zimage_syncd.config.schema import SECTIONS, Store
 from zimage_syncd.config.unknown import unknown
 from zimage_syncd.model.failures import ConfigInvalid
 
 PREFIX = "ZIMAGE_SYNCD__"
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
 
 
 def overlay(document: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """The file's tables with the environment's values over them.
 
+    Args:
+        document: the file's tables.
+        environ: the process's environment; names count in upper and lower case.
+
     Raises:
-        ConfigInvalid: a variable names no key, or its value is not of the key's type.
+        ConfigInvalid: a variable names no key, its value is not of the key's type, or two differ only in their case.
     """
     result = {name: dict(table) if isinstance(table, dict) else table for name, table in document.items()}
+    said_by: dict[str, str] = {}
     for variable in sorted(environ):
-        if variable.upper().startswith(PREFIX):
-            _set(result, variable, environ[variable])
+        if not variable.upper().startswith(PREFIX):
+            continue
+        other = said_by.setdefault(variable.upper(), variable)
+        if other != variable:
+            raise ConfigInvalid(variable, f"{other} is set, too; keep one of them")
+        _set(result, variable, environ[variable])
     return result
 
 
 def _set(result: dict[str, Any], variable: str, value: str) -> None:
-    parts = variable[len(PREFIX) :].lower().split("__")
-    if parts[0] == "stores" and len(parts) == 3:
-        stores = result.setdefault("stores", {})
-        if not isinstance(stores, dict):
-            raise ConfigInvalid(variable, "the file's [stores] is no table")
-        stores[parts[1]] = {**stores.get(parts[1], {}), parts[2]: _value(variable, Store, parts[2], value)}
+    section, *rest = variable[len(PREFIX) :].lower().split("__")
+    if section == "stores":
+        if len(rest) != 2:
+            raise ConfigInvalid(variable, f"unknown variable; expected {PREFIX}STORES__NAME__KEY")
+        name, key = rest
+        stores = _table(result, "stores", variable)
+        _table(stores, name, variable, within_name="stores.")[key] = _value(variable, Store, key, value)
         return
-    if len(parts) != 2 or parts[0] not in SECTIONS:
-        known = [f"{PREFIX}{name.upper()}__KEY" for name in (*SECTIONS, "stores__NAME")]
-        raise ConfigInvalid(variable, unknown("variable", variable, known))
-    section, key = parts
-    result.setdefault(section, {})[key] = _value(variable, SECTIONS[section], key, value)
+    if section not in SECTIONS or len(rest) != 1:
+        raise ConfigInvalid(variable, unknown("variable", variable.upper(), _all_variables()))
+    (key,) = rest
+    # The value first: an unknown key is told as such even where the file has no such table.
+    read = _value(variable, SECTIONS[section], key, value)
+    _table(result, section, variable)[key] = read
+
+
+def _table(within: dict[str, Any], name: str, variable: str, *, within_name: str = "") -> dict[str, Any]:
+    """A table that may be changed: a copy of the file's, which stays as it was read."""
+    found = within.get(name, {})
+    if not isinstance(found, dict):
+        raise ConfigInvalid(variable, f"{within_name}{name} is no table in the file")
+    within[name] = dict(found)
+    table: dict[str, Any] = within[name]
+    return table
+
+
+def _all_variables() -> list[str]:
+    names = [f"{PREFIX}{name}__{key}" for name, section in SECTIONS.items() for key in section.__struct_fields__]
+    return [name.upper() for name in names]
 
 
 def _value(variable: str, section: type[Any], key: str, text: str) -> object:
-    hints = get_type_hints(section)
     if key not in section.__struct_fields__:
         raise ConfigInvalid(variable, unknown("key", key, section.__struct_fields__))
-    kind = hints[key]
-    try:
-        return _read(kind, text)
-    except ValueError as error:
-        raise ConfigInvalid(variable, f"{error}, found {text!r}" if key != "url" else str(error)) from error
-
-
-def _read(kind: Any, text: str) -> object:  # noqa: ANN401 - a type as typing describes it
-    if kind is bool:
-        lowered = text.strip().lower()
-        if lowered not in _TRUE | _FALSE:
-            raise ValueError("expected true or false")
-        return lowered in _TRUE
-    if kind is int:
-        return int(text)
-    if kind is float:
-        return float(text)
-    if get_origin(kind) is list:
-        return _list(text)
-    if get_origin(kind) is dict:
-        document = json.loads(text) if text.strip() else {}
-        if not isinstance(document, dict):
-            raise ValueError("expected a JSON object")
-        return document
-    if get_args(kind) and text.strip() in get_args(kind):
-        return text.strip()
-    return text
-
-
-def _list(text: str) -> list[object]:
-    if text.strip().startswith("["):
-        document = json.loads(text)
-        if not isinstance(document, list):
-            raise ValueError("expected a JSON array")
-        return document
-    return [part.strip() for part in text.split(",") if part.strip()]
+    kind = kind_of(section, key)
+    value = read_text(variable, key, kind, text)
+    require_kind(variable, key, kind, value)
+    return value

@@ -15,9 +15,10 @@ import msgspec
 
 from zimage_syncd.config.check import check
 from zimage_syncd.config.environment import PREFIX, overlay
+from zimage_syncd.config.kinds import kind_of, require_kind, shown
 from zimage_syncd.config.schema import SECTIONS, Config, Store, StoreKind
 from zimage_syncd.config.unknown import unknown
-from zimage_syncd.model.failures import ConfigInvalid, ConfigMissing, ConfigUntrusted
+from zimage_syncd.model.failures import ConfigInvalid, ConfigMissing, ConfigUntrusted, Failure
 
 _FILE = "zimage-syncd.toml"
 _MAX_BYTES = 2**20
@@ -61,7 +62,8 @@ def _places(cwd: str, home: str) -> list[str]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        # Not blocking: a FIFO in this place must not hold the command up before it is refused.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             _require_trusted(path, os.fstat(file.fileno()))
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
@@ -85,22 +87,18 @@ def _require_trusted(path: str, status: os.stat_result) -> None:
 
 def _convert(document: dict[str, Any], source: str) -> Config:
     _refuse_unknown(document, source)
-    if not isinstance(document.get("cache"), dict) or not document["cache"].get("dir"):
+    if not document.get("cache", {}).get("dir"):
         raise ConfigInvalid(source, "cache.dir is missing: the directory on the data disk that holds the caches")
+    for name, table in document.get("stores", {}).items():
+        if "url" not in table:
+            raise ConfigInvalid(source, f"stores.{name}.url is missing: an absolute path, file:///…, s3://… or another URL")
+    config = msgspec.convert({**document, "source": source}, Config)
+    config = _with_defaults(_with_plain_paths(config), document)
     try:
-        config = msgspec.convert({**document, "source": source}, Config)
-    except msgspec.ValidationError as error:
-        raise ConfigInvalid(source, _plain(str(error))) from error
-    config = _with_defaults(config, document)
-    check(config, document)
+        check(config)
+    except Failure as failure:
+        raise type(failure)(source, f"{failure.subject}: {failure.detail}") from failure
     return config
-
-
-def _plain(message: str) -> str:
-    """Msgspec's message with the key in the words of the file: `$.cache.dir` becomes `cache.dir`."""
-    text, _, place = message.partition(" - at `")
-    key = place.rstrip("`").removeprefix("$.").replace("[...]", "")
-    return f"{key}: {text[0].lower()}{text[1:]}" if key else text
 
 
 def _refuse_unknown(document: Mapping[str, Any], source: str) -> None:
@@ -112,17 +110,36 @@ def _refuse_unknown(document: Mapping[str, Any], source: str) -> None:
         _refuse_keys(table, SECTIONS[name], name, source)
     stores = document.get("stores", {})
     if not isinstance(stores, dict):
-        raise ConfigInvalid(source, "stores: expected tables [stores.NAME]")
+        raise ConfigInvalid(source, f"stores: expected tables [stores.NAME], found {shown('stores', stores)}")
     for name, table in stores.items():
         _refuse_keys(table, Store, f"stores.{name}", source)
 
 
 def _refuse_keys(table: object, section: type[Any], name: str, source: str) -> None:
     if not isinstance(table, dict):
-        raise ConfigInvalid(source, f"{name}: expected a table [{name}]")
-    for key in table:
+        raise ConfigInvalid(source, f"{name}: expected a table [{name}], found {shown(name, table)}")
+    for key, value in table.items():
         if key not in section.__struct_fields__:
             raise ConfigInvalid(source, f"{name}.{key}: {unknown('key', key, section.__struct_fields__)}")
+        require_kind(source, f"{name}.{key}", kind_of(section, key), value)
+
+
+def _with_plain_paths(config: Config) -> Config:
+    """`/mnt/data/` is `/mnt/data`: paths are compared, and put together with others."""
+    cache = config.cache
+    plain = msgspec.structs.replace(
+        cache,
+        dir=_without_slash(cache.dir),
+        mount=_without_slash(cache.mount),
+        links=[_without_slash(link) for link in cache.links],
+    )
+    state_dir = _without_slash(config.daemon.state_dir)
+    daemon = msgspec.structs.replace(config.daemon, state_dir=state_dir)
+    return msgspec.structs.replace(config, cache=plain, daemon=daemon)
+
+
+def _without_slash(path: str) -> str:
+    return path.rstrip("/") or path[:1]
 
 
 def _with_defaults(config: Config, document: Mapping[str, Any]) -> Config:

@@ -61,7 +61,8 @@ class Store(_Section, frozen=True):
         """What the address means."""
         if self.url.startswith("/"):
             return StoreKind.CACHE_TREE
-        scheme = urlsplit(self.url).scheme
+        # Not by urlsplit: what it cannot parse has a kind, too, and is refused by name later.
+        scheme = self.url.partition(":")[0].lower()
         if scheme == "file":
             return StoreKind.DIRECTORY
         return StoreKind.S3 if scheme == "s3" else StoreKind.FSSPEC
@@ -78,13 +79,35 @@ class Store(_Section, frozen=True):
         """The address without a password."""
         return hide_secrets(self.url)
 
+    def __repr__(self) -> str:
+        """Without what may be secret: the address may hold a password, the options anything."""
+        return f"Store(url={self.shown_url!r}, kind={str(self.kind)!r})"
+
+
+_PROTOCOL_CHAIN = re.compile(r"[\w+.-]+::")
+"""fsspec's chains, such as `simplecache::s3://…`."""
+_HOST_AND_PORT = re.compile(r"(?:\[[^\]]*\]|[^:@]*)(?::\d*)?")
+
 
 def hide_secrets(url: str) -> str:
-    """An address without user, password, query and fragment."""
-    if "://" not in url:
+    """An address without user, password, query and fragment.
+
+    Where it cannot be told apart, rather too much is left out: a password may hold unescaped `/`, `#` and `@`.
+    """
+    if chain := _PROTOCOL_CHAIN.match(url):
+        return chain[0] + hide_secrets(url[chain.end() :])
+    scheme, colon, rest = url.partition(":")
+    if not colon or "/" in scheme:
         return url
-    url = re.split(r"[?#]", url, maxsplit=1)[0]
-    return re.sub(r"://[^/@]*@", "://", url)
+    slashes = "//" if rest.startswith("//") else ""
+    rest = rest.removeprefix("//")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, _ = authority.rpartition("@")
+    if at and ":" not in user:
+        rest = rest[len(user) + 1 :]
+    elif not _HOST_AND_PORT.fullmatch(authority):
+        rest = rest.rpartition("@")[2] if "@" in rest else "(hidden)"
+    return f"{scheme}:{slashes}{re.split(r'[?#]', rest, maxsplit=1)[0]}"
 
 
 class Restore(_Section, frozen=True):
@@ -155,8 +178,14 @@ class Notify(_Section, frozen=True):
     """`[notify]`: who is told."""
 
     urls: list[str] = []
-    on: list[str] = msgspec.field(default_factory=lambda: ["problem", "solved", "restored", "health_failed"])
+    on: list[Literal["problem", "solved", "restored", "health_failed"]] = msgspec.field(
+        default_factory=lambda: ["problem", "solved", "restored", "health_failed"]
+    )
     healthcheck_url: str = ""
+
+    def __repr__(self) -> str:
+        """Without the addresses: they hold tokens."""
+        return f"Notify({len(self.urls)} urls, on={self.on!r})"
 
 
 class Config(_Section, frozen=True):
@@ -186,6 +215,9 @@ SECTIONS: dict[str, type[_Section]] = {
     "notify": Notify,
 }
 """The tables of the file but `stores`, whose names are free."""
+
+SECRET_KEYS = frozenset({"url", "options", "endpoint_url", "urls", "healthcheck_url"})
+"""Keys whose values may hold passwords or tokens, and are never shown as they are."""
 
 HUBS = ("modelscope", "huggingface")
 """Reserved names in restore.order: the hubs themselves."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST_LISTED = 30
+
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known names.
+    """A sentence that names the nearest known name, or all of them where they are few.
 
     Args:
         what: key, table, variable.
@@ -15,6 +17,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
         known: what would have been right.
     """
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(choices)}"
-    return f"unknown {what} {name!r}; {hint}"
+    sentence = f"unknown {what} {name!r}"
+    if near := difflib.get_close_matches(name, choices, n=1):
+        return f"{sentence}; did you mean {near[0]}?"
+    return f"{sentence}; known are {', '.join(choices)}" if 0 < len(choices) <= _MOST_LISTED else sentence

@@ -23,8 +23,6 @@ from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.private import PARTIAL_PREFIX
 from zimage_syncd.ports import Absent, FileStat, Other, Partial, Seen, SeenFile, SeenLink, file_stat
 
-_POINTER_MODE = 0o644
-
 
 class CacheDisk:
     """A cache directory that may be written to."""
@@ -179,7 +177,7 @@ class CacheDisk:
                 raise
             os.fsync(directory)
 
-    def make_pointer(self, path: RelPath, text: str) -> bool:
+    def make_pointer(self, path: RelPath, text: str, mode: int) -> bool:
         """Writes a pointer where there is none; False where one is there, which is never touched."""
         if self._tree.lstat(path) is not None:
             return False
@@ -187,7 +185,7 @@ class CacheDisk:
         partial = PartialFile(self._tree, path, len(data))
         try:
             partial.write(0, memoryview(data))
-            partial.finish(_POINTER_MODE)
+            partial.finish(mode)
         finally:
             partial.close()
         return True

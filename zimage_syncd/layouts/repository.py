@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -76,7 +78,13 @@ class Repository:
             own = found.name.startswith(f"{commit}/") and found.is_file and found.size_bytes == 0
             if own and private_part(path) is None:
                 texts[path] = ""
-        return tuple(LocalPointer(RelPath(path), texts[path]) for path in sorted(texts))
+        return tuple(LocalPointer(RelPath(path), texts[path], self._mode(path)) for path in sorted(texts))
+
+    def _mode(self, path: str) -> int:
+        try:
+            return stat.S_IMODE(os.lstat(f"{self.root}/{path}").st_mode) & 0o777
+        except OSError:  # it went while we looked; a restore makes it anew
+            return 0o644
 
     def unfinished(self) -> list[str]:
         """Names of downloads under way or left over, whose finished blob is not there.

@@ -98,9 +98,13 @@ class PointerEntry:
     """From the cache directory."""
     text: str
     """The whole content."""
+    mode: int = 0o644
+    """Permission bits, 0 to 0o777; huggingface_hub writes its lists (`trees/`) with 0600."""
 
     def __post_init__(self) -> None:
-        """Bounds the text."""
+        """Bounds mode and text."""
+        if not 0 <= self.mode <= 0o777:
+            raise ManifestInvalid(self.path, f"mode {self.mode:o} is out of bounds")
         try:
             size = len(self.text.encode())
         except UnicodeEncodeError as error:
@@ -228,7 +232,7 @@ def _entry_document(entry: Entry) -> dict[str, object]:
         case LinkEntry():
             return {"kind": "link", "path": str(entry.path), "target": entry.target}
         case PointerEntry():
-            return {"kind": "pointer", "path": str(entry.path), "text": entry.text}
+            return {"kind": "pointer", "path": str(entry.path), "text": entry.text, "mode": entry.mode}
 
 
 def _read(document: Any) -> Manifest:  # noqa: ANN401 - JSON from outside; every access below checks its type
@@ -265,8 +269,8 @@ def _read_entry(document: Any) -> Entry:  # noqa: ANN401 - as above
         _exactly(document, "kind", "path", "target")
         return LinkEntry(path, _text(document["target"]))
     if kind == "pointer":
-        _exactly(document, "kind", "path", "text")
-        return PointerEntry(path, _text(document["text"]))
+        _exactly(document, "kind", "path", "text", "mode")
+        return PointerEntry(path, _text(document["text"]), _integer(document["mode"]))
     raise ManifestInvalid(path, f"an entry of the unknown kind {kind!r}")
 
 

@@ -142,6 +142,8 @@ class LocalPointer:
     """From the cache directory."""
     text: str
     """Its whole content."""
+    mode: int = 0o644
+    """Permission bits, 0 to 0o777."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class Disk(Protocol):
     def make_link(self, path: RelPath, target: str) -> None:
         """Makes or replaces a relative symlink; a file that lies there goes to quarantine."""
 
-    def make_pointer(self, path: RelPath, text: str) -> bool:
+    def make_pointer(self, path: RelPath, text: str, mode: int) -> bool:
         """Writes a pointer where there is none; False where one is there, which is never touched."""
 
     def place(self, path: RelPath, source: str, mode: LinkMode) -> None:

@@ -204,7 +204,7 @@ class Applier:
             action.entry for action in actions if isinstance(action, Link) and isinstance(action.entry, PointerEntry)
         ]
         for entry in sorted(pointers, key=lambda entry: "/refs/" in entry.path):
-            self._attempt(entry, done, partial(self._disk.make_pointer, entry.path, entry.text))
+            self._attempt(entry, done, partial(self._disk.make_pointer, entry.path, entry.text, entry.mode))
 
 
 def finding_of(failure: Failure) -> Finding:
