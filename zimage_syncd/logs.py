@@ -6,14 +6,27 @@ import logging
 import os
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Protocol
 
 import structlog
 
 _SECRET_KEY = re.compile(r"token|secret|password|passwd|authorization|signature|credential|access_key", re.IGNORECASE)
-_SECRET_IN_URL = re.compile(r"://[^/@\s]+@")
-_SIGNED = re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)|Signature|AWSAccessKeyId)=[^&\s]+", re.IGNORECASE)
+_SECRET_TEXTS = (
+    (re.compile(r"://[^/@\s]+@"), "://(hidden)@"),
+    (
+        re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)|Signature|AWSAccessKeyId)=[^&\s]+", re.I),
+        r"\1=(hidden)",
+    ),
+    (re.compile(r"\b(authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\n]+", re.I), r"\1(hidden)"),
+    (re.compile(r"\b(bearer\s+)[\w.~+/=-]+", re.I), r"\1(hidden)"),
+    (
+        re.compile(r"(\w*(?:password|passwd|secret|token|access_key)['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&]+", re.I),
+        r"\1(hidden)",
+    ),
+    (re.compile(r"\b(?:hf|ms)_\w{8,}|\bms-[0-9a-f]{8}-[0-9a-f-]{8,}"), "(hidden)"),
+)
+"""What gives a secret away inside a text, and what takes its place; the last one are the hubs' own tokens."""
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
 """sd-daemon(3): a line's prefix <N> is its priority in the journal."""
@@ -51,6 +64,7 @@ def open_log(form: str, *, verbose: bool = False) -> Logger:
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             hide_secrets,
+            escape_controls,
             *_ending(form),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
@@ -75,10 +89,41 @@ def _journald(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
 
 
 def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Takes everything out of an event that looks like a secret."""
+    """Takes everything out of an event that looks like a secret, however deep it lies."""
     for name in list(event):
-        if _SECRET_KEY.search(name):
-            event[name] = "(hidden)"
-        elif isinstance(event[name], str):
-            event[name] = _SIGNED.sub(r"\1=(hidden)", _SECRET_IN_URL.sub("://(hidden)@", event[name]))
+        event[name] = _without_secrets(name, event[name])
     return event
+
+
+def _without_secrets(name: str, value: object) -> object:
+    if _SECRET_KEY.search(name):
+        return "(hidden)"
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_without_secrets("", item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    for pattern, instead in _SECRET_TEXTS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def escape_controls(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """No name of a file can command a terminal that shows the log; a traceback keeps its lines."""
+    for name, value in event.items():
+        event[name] = _escaped(value, keep="\n" if name == "exception" else "")
+    return event
+
+
+def _escaped(value: object, keep: str = "") -> object:
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in value
+    )

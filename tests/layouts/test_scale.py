@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.layouts.conftest import Looker
 from tests.support.caches import hf_snapshot, modelscope_snapshot
 from tests.support.tiny_safetensors import pipeline_files
@@ -60,3 +62,12 @@ def test_files_of_modelscope_are_opened_for_indexes_and_headers_alone(cache: Pat
         "text_encoder/model.safetensors",
         "vae/diffusion_pytorch_model.safetensors",
     }
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_files_are_listed_once_each(cache: Path, look: Looker) -> None:
+    files = {f"data/{number // 1000}/{number}.txt": str(number).encode() for number in range(100_000)}
+    hf_snapshot(cache, files, kind="datasets")
+    snapshot = look.one(cache)
+    assert isinstance(snapshot.completeness, Complete)
+    assert (len(snapshot.files), len(snapshot.links)) == (100_000, 100_000)

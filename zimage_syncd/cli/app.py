@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -25,12 +26,28 @@ _EPILOG = (
 )
 
 
-@click.group(params=common_options(), epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    params=common_options(),
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+)
 @click.version_option(zimage_syncd.__version__, prog_name="zimage-syncd")
 @click.pass_context
 def app(ctx: click.Context, /, **_common: object) -> None:
     """Keeps the Hugging Face and ModelScope caches of a rented GPU instance alive over disk resets."""
     take_common(ctx)
+    if ctx.invoked_subcommand is None:
+        _refuse_no_command(ctx)
+
+
+def _refuse_no_command(ctx: click.Context) -> None:
+    """Nothing was asked for: people get the help, programs an error document."""
+    if ctx.ensure_object(Session).as_json:
+        raise click.UsageError("Missing command.", ctx)
+    click.echo(ctx.get_help(), err=True)
+    ctx.exit(problems.USAGE.exit_code)
 
 
 for _command in (
@@ -55,6 +72,9 @@ def run(arguments: Sequence[str]) -> int:
         arguments: without the program's name.
     """
     session = Session(as_json="--json" in arguments, verbose="-v" in arguments or "--verbose" in arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character gets its escape, not a failure of the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app.main(list(arguments), prog_name="zimage-syncd", standalone_mode=False, obj=session)
         return code if isinstance(code, int) else 0

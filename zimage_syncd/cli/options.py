@@ -40,9 +40,18 @@ def take_common(ctx: click.Context) -> None:
     """Moves the common options from a context's parameters into the session."""
     session = ctx.ensure_object(Session)
     config, as_json, verbose = (ctx.params.pop(name, None) for name in ("config", "as_json", "verbose"))
+    if config == "":
+        raise click.BadParameter("it is empty; is a variable not set?", ctx, param_hint="--config")
     session.config = config or session.config
     session.as_json = bool(as_json) or session.as_json
     session.verbose = bool(verbose) or session.verbose
+
+
+def not_empty(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refuses an empty value: of `--to "$DIR"` without DIR nothing would be left but the working directory."""
+    if value == "":
+        raise click.BadParameter("it is empty; is a variable not set?")
+    return value
 
 
 def selecting(function: Function) -> Function:
@@ -51,7 +60,7 @@ def selecting(function: Function) -> Function:
     for add in (
         click.option("--snapshot", metavar="ID", help="A snapshot's id, or its first 8 and more characters."),
         click.option("--layout", type=layouts, help="One layout only."),
-        click.option("--revision", metavar="R", help="A branch, tag or commit."),
+        click.option("--revision", metavar="R", callback=not_empty, help="A branch, tag or commit."),
         click.argument("repo", required=False),
     ):
         function = add(function)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -108,7 +107,7 @@ class BarProgress:
     def begin(self, task: str, total_bytes: int) -> None:
         """A task starts."""
         from rich.console import Console  # noqa: PLC0415
-        from rich.progress import (  # noqa: PLC0415  # noqa: PLC0415
+        from rich.progress import (  # noqa: PLC0415
             BarColumn,
             DownloadColumn,
             Progress,
@@ -126,15 +125,22 @@ class BarProgress:
 
     def advance(self, count_bytes: int) -> None:
         """So many more bytes are done."""
-        if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, count_bytes)
+        # Read once: another thread may end the task at any moment.
+        progress, task = self._progress, self._task
+        if progress is not None and task is not None:
+            progress.advance(task, count_bytes)
 
     def note(self, text: str) -> None:
         """A sentence for people."""
-        print(plain(text), file=self._stream or sys.stderr, flush=True)
+        progress = self._progress
+        if progress is None:
+            print(plain(text), file=self._stream, flush=True)
+        else:
+            # Above the bar; written past rich it would be drawn over.
+            progress.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
     def finish(self) -> None:
         """The task has ended."""
-        if self._progress is not None:
-            self._progress.stop()
-        self._progress = self._task = None
+        progress, self._progress, self._task = self._progress, None, None
+        if progress is not None:
+            progress.stop()

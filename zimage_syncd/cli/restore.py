@@ -6,7 +6,7 @@ import os
 
 import click
 
-from zimage_syncd.cli.options import Command, selecting, selection_of
+from zimage_syncd.cli.options import Command, not_empty, selecting, selection_of
 from zimage_syncd.cli.session import Session
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.report.json_document import plan_fields
@@ -15,8 +15,8 @@ from zimage_syncd.report.plan_text import plan_text
 
 @click.command(cls=Command)
 @selecting
-@click.option("--from", "source", metavar="NAME", help="One store only.")
-@click.option("--to", metavar="DIR", help="Another directory instead of the cache.")
+@click.option("--from", "source", metavar="NAME", callback=not_empty, help="One store only.")
+@click.option("--to", metavar="DIR", callback=not_empty, help="Another directory instead of the cache.")
 @click.option("--mode", type=click.Choice([str(mode) for mode in LinkMode]), help="How payload arrives from a mount.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, with bytes and reasons.")
 @click.pass_obj

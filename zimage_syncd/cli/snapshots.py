@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import click
 
-from zimage_syncd.cli.options import Command
+from zimage_syncd.cli.options import Command, not_empty
 from zimage_syncd.cli.session import Session
 from zimage_syncd.model.status import SnapshotRow
 from zimage_syncd.report.words import count, plain, size
 
 
 @click.command(cls=Command)
-@click.option("--store", metavar="NAME", help="One store only.")
+@click.option("--store", metavar="NAME", callback=not_empty, help="One store only.")
 @click.pass_obj
 def snapshots(session: Session, store: str | None) -> int:
     """List what is in the cache and in each store."""

@@ -21,6 +21,8 @@ _EVERY_S = 2.0
 @click.pass_obj
 def status(session: Session, *, watch: bool) -> int:
     """Show disk, links, cache, stores and the last reports."""
+    if watch and session.as_json:
+        raise click.UsageError("--watch and --json exclude each other: --json prints one document")
     services = session.services()
     while True:
         now = services.status()
@@ -30,7 +32,10 @@ def status(session: Session, *, watch: bool) -> int:
             session.write(("\x1b[2J\x1b[H" if watch else "") + status_text(now))
         if not watch:
             return exit_code(now)
-        time.sleep(_EVERY_S)
+        try:
+            time.sleep(_EVERY_S)
+        except KeyboardInterrupt:
+            return exit_code(now)
 
 
 def exit_code(now: Status) -> int:

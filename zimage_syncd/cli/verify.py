@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zimage_syncd.cli.options import Command, selecting, selection_of
+from zimage_syncd.cli.options import Command, not_empty, selecting, selection_of
 from zimage_syncd.cli.session import Session
 
 
@@ -12,7 +12,7 @@ from zimage_syncd.cli.session import Session
 @selecting
 @click.option("--quick", is_flag=True, help="Presence, sizes, links, headers (the default).")
 @click.option("--deep", is_flag=True, help="Read every byte.")
-@click.option("--store", metavar="NAME", help="Check a store instead of the cache.")
+@click.option("--store", metavar="NAME", callback=not_empty, help="Check a store instead of the cache.")
 @click.option("--repair", is_flag=True, help="Mend what is wrong, by chunk, from the stores.")
 @click.pass_obj
 def verify(

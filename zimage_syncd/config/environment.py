@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zimage_syncd.config.kinds import kind_of, read_text, require_kind
+from zimage_syncd.config.kinds import fits, kind_of, mismatch, read_text
 from zimage_syncd.config.schema import SECTIONS, Store
 from zimage_syncd.config.unknown import unknown
 from zimage_syncd.model.failures import ConfigInvalid
@@ -44,7 +44,9 @@ def _set(result: dict[str, Any], variable: str, value: str) -> None:
         stores = _table(result, "stores", variable)
         _table(stores, name, variable, within_name="stores.")[key] = _value(variable, Store, key, value)
         return
-    if section not in SECTIONS or len(rest) != 1:
+    if section in SECTIONS and len(rest) != 1:
+        raise ConfigInvalid(variable, f"unknown variable; expected {PREFIX}{section.upper()}__KEY")
+    if section not in SECTIONS:
         raise ConfigInvalid(variable, unknown("variable", variable.upper(), _all_variables()))
     (key,) = rest
     # The value first: an unknown key is told as such even where the file has no such table.
@@ -71,6 +73,11 @@ def _value(variable: str, section: type[Any], key: str, text: str) -> object:
     if key not in section.__struct_fields__:
         raise ConfigInvalid(variable, unknown("key", key, section.__struct_fields__))
     kind = kind_of(section, key)
-    value = read_text(variable, key, kind, text)
-    require_kind(variable, key, kind, value)
+    try:
+        value = read_text(kind, text)
+    except ValueError:
+        # Without its cause: a JSON error carries the whole text along, and that may be a secret.
+        raise ConfigInvalid(variable, mismatch(kind, key, text)) from None
+    if not fits(kind, value):
+        raise ConfigInvalid(variable, mismatch(kind, key, text))
     return value

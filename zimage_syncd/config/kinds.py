@@ -8,7 +8,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from zimage_syncd.config.schema import SECRET_KEYS
-from zimage_syncd.model.failures import ConfigInvalid
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -20,35 +19,18 @@ def kind_of(section: type[Any], key: str) -> Any:  # noqa: ANN401 - a type as ty
     return get_type_hints(section)[key]
 
 
-def require_kind(subject: str, key: str, kind: Any, value: object) -> None:  # noqa: ANN401 - as above
-    """Refuses a value that is not of the key's type.
-
-    Args:
-        subject: who said it: the file and the whole key, or the variable.
-        key: the last part of the key; it tells whether the value may be shown.
-        kind: the key's type.
-        value: what was found.
-
-    Raises:
-        ConfigInvalid: it is of another type, or none of the words that are allowed.
-    """
+def fits(kind: Any, value: object) -> bool:  # noqa: ANN401 - as above
+    """Whether a value is of a key's type, and one of its words where only some are allowed."""
     try:
         msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise ConfigInvalid(subject, f"expected {expected(kind)}, found {shown(key, value)}") from error
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
-def read_text(subject: str, key: str, kind: Any, text: str) -> object:  # noqa: ANN401 - as above
-    """An environment variable's value as the key's type.
-
-    Raises:
-        ConfigInvalid: it cannot be read as one.
-    """
-    try:
-        return _read(kind, text)
-    except ValueError:
-        # Without its cause: a JSON error carries the whole text along, and that may be a secret.
-        raise ConfigInvalid(subject, f"expected {expected(kind)}, found {shown(key, text)}") from None
+def mismatch(kind: Any, key: str, value: object) -> str:  # noqa: ANN401 - as above
+    """What to say of a value that is not of its key's type."""
+    return f"expected {expected(kind)}, found {shown(key, value)}"
 
 
 def expected(kind: Any) -> str:  # noqa: ANN401 - as above
@@ -74,7 +56,12 @@ def shown(key: str, value: object) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
 
 
-def _read(kind: Any, text: str) -> object:  # noqa: ANN401 - as above
+def read_text(kind: Any, text: str) -> object:  # noqa: ANN401 - as above
+    """An environment variable's value as the key's type.
+
+    Raises:
+        ValueError: it cannot be read as one.
+    """
     if kind is str:
         return text
     if kind is bool:
@@ -86,7 +73,8 @@ def _read(kind: Any, text: str) -> object:  # noqa: ANN401 - as above
         return kind(text)
     if get_origin(kind) is list:
         words = text.strip()
-        return json.loads(words) if words.startswith("[") else [word.strip() for word in words.split(",") if word.strip()]
+        parts = [part.strip() for part in words.split(",")]
+        return json.loads(words) if words.startswith("[") else [part for part in parts if part]
     if get_origin(kind) is dict:
         return json.loads(text) if text.strip() else {}
     return text.strip()

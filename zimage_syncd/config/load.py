@@ -15,7 +15,7 @@ import msgspec
 
 from zimage_syncd.config.check import check
 from zimage_syncd.config.environment import PREFIX, overlay
-from zimage_syncd.config.kinds import kind_of, require_kind, shown
+from zimage_syncd.config.kinds import fits, kind_of, mismatch
 from zimage_syncd.config.schema import SECTIONS, Config, Store, StoreKind
 from zimage_syncd.config.unknown import unknown
 from zimage_syncd.model.failures import ConfigInvalid, ConfigMissing, ConfigUntrusted, Failure
@@ -91,7 +91,7 @@ def _convert(document: dict[str, Any], source: str) -> Config:
         raise ConfigInvalid(source, "cache.dir is missing: the directory on the data disk that holds the caches")
     for name, table in document.get("stores", {}).items():
         if "url" not in table:
-            raise ConfigInvalid(source, f"stores.{name}.url is missing: an absolute path, file:///…, s3://… or another URL")
+            raise ConfigInvalid(source, f"stores.{name}.url is missing: a path, file:///…, s3://… or another URL")
     config = msgspec.convert({**document, "source": source}, Config)
     config = _with_defaults(_with_plain_paths(config), document)
     try:
@@ -110,18 +110,19 @@ def _refuse_unknown(document: Mapping[str, Any], source: str) -> None:
         _refuse_keys(table, SECTIONS[name], name, source)
     stores = document.get("stores", {})
     if not isinstance(stores, dict):
-        raise ConfigInvalid(source, f"stores: expected tables [stores.NAME], found {shown('stores', stores)}")
+        raise ConfigInvalid(source, f"stores: expected tables [stores.NAME], found {type(stores).__name__}")
     for name, table in stores.items():
         _refuse_keys(table, Store, f"stores.{name}", source)
 
 
 def _refuse_keys(table: object, section: type[Any], name: str, source: str) -> None:
     if not isinstance(table, dict):
-        raise ConfigInvalid(source, f"{name}: expected a table [{name}], found {shown(name, table)}")
+        raise ConfigInvalid(source, f"{name}: expected a table [{name}], found {type(table).__name__}")
     for key, value in table.items():
         if key not in section.__struct_fields__:
             raise ConfigInvalid(source, f"{name}.{key}: {unknown('key', key, section.__struct_fields__)}")
-        require_kind(source, f"{name}.{key}", kind_of(section, key), value)
+        if not fits(kind := kind_of(section, key), value):
+            raise ConfigInvalid(source, f"{name}.{key}: {mismatch(kind, key, value)}")
 
 
 def _with_plain_paths(config: Config) -> Config:

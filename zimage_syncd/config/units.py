@@ -20,7 +20,7 @@ def size_bytes(text: str) -> int | None:
         return None
     match = _NUMBER.fullmatch(text)
     if match is None or match[2].upper() not in _SIZES:
-        raise ValueError(f"{text!r} is no size; expected one such as 50GB or 512MiB")
+        raise ValueError(f"expected a size such as 50GB or 512MiB, found {text!r}")
     return int(float(match[1]) * _SIZES[match[2].upper()])
 
 
@@ -30,12 +30,16 @@ def rate_bytes_per_s(text: str) -> int | None:
     Raises:
         ValueError: it is no rate.
     """
-    amount, slash, per = text.strip().partition("/")
     if not text.strip():
         return None
-    if not slash or per.strip() != "s":
-        raise ValueError(f"{text!r} is no rate; expected one such as 200MB/s")
-    return size_bytes(amount)
+    amount, slash, per = text.partition("/")
+    try:
+        rate = size_bytes(amount)
+    except ValueError:
+        rate = None
+    if not rate or not slash or per.strip() != "s":
+        raise ValueError(f"expected a rate above 0 such as 200MB/s, found {text!r}")
+    return rate
 
 
 def duration_s(text: str) -> float:
@@ -46,5 +50,5 @@ def duration_s(text: str) -> float:
     """
     match = _NUMBER.fullmatch(text)
     if match is None or match[2] not in _DURATIONS:
-        raise ValueError(f"{text!r} is no duration; expected one such as 24h, 30min or 90s")
+        raise ValueError(f"expected a duration such as 24h, 30min or 90s, found {text!r}")
     return float(match[1]) * _DURATIONS[match[2]]

@@ -53,12 +53,17 @@ def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, acc
 
     Raises:
         SnapshotMissing, CacheEmpty: nothing in the cache is meant.
+        StoreUnreachable, StoreDenied, StoreMissing, FormatUnknown: no archive can be used; where another one can, it is
+            a finding.
         Stopped: somebody asked to stop; uploads under way were given up, what is finished stays.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
     snapshots = _meant(site, selection)
-    findings: list[Finding] = []
-    ready = [archive for archive in archives if _prepared(site, archive, findings)]
+    failures: list[Failure] = []
+    ready = [archive for archive in archives if _prepared(site, archive, failures)]
+    if failures and not ready:
+        raise failures[0]
+    findings = [finding_of(failure) for failure in failures]
     results = []
     for snapshot in snapshots:
         results.extend(_snapshot(site, ready, snapshot, findings, accept_changed=accept_changed))
@@ -80,15 +85,17 @@ def _meant(site: Site, selection: Selection) -> list[LocalSnapshot]:
     return meant
 
 
-def _prepared(site: Site, archive: Archive, findings: list[Finding]) -> bool:
+def _prepared(site: Site, archive: Archive, failures: list[Failure]) -> bool:
     """Makes an archive ready, and gives up what an earlier run of this cache left open in it."""
     try:
         archive.prepare()
         for pending in site.ledger.pending_uploads(archive.name):
             archive.abort_uploads(pending.sha256, pending.upload_id)
             site.ledger.end_upload(archive.name, pending.sha256)
+    except Stopped:
+        raise
     except Failure as failure:
-        findings.append(finding_of(failure))
+        failures.append(failure)
         return False
     return True
 
