@@ -11,17 +11,22 @@ from typing import Any, Protocol
 
 import structlog
 
-_SECRET_KEY = re.compile(r"token|secret|password|passwd|authorization|signature|credential|access_key", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"token(?!iz)|secret|password|passwd|authorization|signature|credential|access_key", re.IGNORECASE
+)
 _SECRET_TEXTS = (
     (re.compile(r"://[^/@\s]+@"), "://(hidden)@"),
     (
-        re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)|Signature|AWSAccessKeyId)=[^&\s]+", re.I),
+        re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)|Signature|AWSAccessKeyId)=[^&\s]+", re.IGNORECASE),
         r"\1=(hidden)",
     ),
-    (re.compile(r"\b(authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\n]+", re.I), r"\1(hidden)"),
-    (re.compile(r"\b(bearer\s+)[\w.~+/=-]+", re.I), r"\1(hidden)"),
+    (re.compile(r"\b(authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\n]+", re.IGNORECASE), r"\1(hidden)"),
+    (re.compile(r"\b(bearer\s+)[\w.~+/=-]+", re.IGNORECASE), r"\1(hidden)"),
     (
-        re.compile(r"(\w*(?:password|passwd|secret|token|access_key)['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&]+", re.I),
+        re.compile(
+            r"(\w*(?:password|passwd|secret|token(?!iz)|access_key)\w*['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&]+",
+            re.IGNORECASE,
+        ),
         r"\1(hidden)",
     ),
     (re.compile(r"\b(?:hf|ms)_\w{8,}|\bms-[0-9a-f]{8}-[0-9a-f-]{8,}"), "(hidden)"),
