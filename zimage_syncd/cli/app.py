@@ -17,7 +17,6 @@ from zimage_syncd.cli.session import Session
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, UsageInvalid
 from zimage_syncd.model.problems import Problem
-from zimage_syncd.report.json_document import problem_fields, to_json
 from zimage_syncd.report.words import plain
 
 _EPILOG = (
@@ -105,8 +104,10 @@ def _usage_subject(error: click.ClickException) -> str:
 
 def _fail(session: Session, problem: Problem, subject: str, detail: str) -> int:
     if session.as_json:
+        from zimage_syncd.report.json_document import problem_fields  # noqa: PLC0415 - as in `Session`
+
         content = {"problem": problem_fields(problem), "subject": plain(subject), "detail": plain(detail)}
-        session.write(to_json("error", content))
+        session.write_json("error", content)
     else:
         message = f"error {problem.code}: {problem.title}: {subject}"
         message = f"{message}: {detail}" if detail else message

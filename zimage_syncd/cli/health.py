@@ -8,8 +8,6 @@ from zimage_syncd.cli.options import Command, selecting, selection_of
 from zimage_syncd.cli.session import Session
 from zimage_syncd.model.health import HealthLevel, HealthOutcome
 from zimage_syncd.model.problems import GPU_BUSY
-from zimage_syncd.report.json_document import report_fields
-from zimage_syncd.report.text import report_text
 
 
 @click.command(cls=Command)
@@ -28,6 +26,9 @@ def health(
     full: bool,
 ) -> int:
     """Run the probe: check files, load, or generate a picture."""
+    from zimage_syncd.report.json_document import report_fields  # noqa: PLC0415 - `--help` need not wait for it
+    from zimage_syncd.report.text import report_text  # noqa: PLC0415
+
     selection = selection_of(repo, revision, layout, snapshot)
     services = session.services()
     session.stop.listen()

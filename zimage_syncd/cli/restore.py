@@ -8,16 +8,16 @@ import click
 
 from zimage_syncd.cli.options import Command, not_empty, selecting, selection_of
 from zimage_syncd.cli.session import Session
-from zimage_syncd.model.plan import LinkMode
-from zimage_syncd.report.json_document import plan_fields
-from zimage_syncd.report.plan_text import plan_text
+
+_MODES = ("auto", "symlink", "hardlink", "reflink", "copy")
+"""Those of `LinkMode`, whose module `--help` need not wait for."""
 
 
 @click.command(cls=Command)
 @selecting
 @click.option("--from", "source", metavar="NAME", callback=not_empty, help="One store only.")
 @click.option("--to", metavar="DIR", callback=not_empty, help="Another directory instead of the cache.")
-@click.option("--mode", type=click.Choice([str(mode) for mode in LinkMode]), help="How payload arrives from a mount.")
+@click.option("--mode", type=click.Choice(_MODES), help="How payload arrives from a mount.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, with bytes and reasons.")
 @click.pass_obj
 def restore(
@@ -33,6 +33,10 @@ def restore(
     dry_run: bool,
 ) -> int:
     """Bring the cache back from the stores, every chunk checked, and make the cache links."""
+    from zimage_syncd.model.plan import LinkMode  # noqa: PLC0415
+    from zimage_syncd.report.json_document import plan_fields  # noqa: PLC0415
+    from zimage_syncd.report.plan_text import plan_text  # noqa: PLC0415
+
     selection = selection_of(repo, revision, layout, snapshot)
     services = session.services()
     session.stop.listen()

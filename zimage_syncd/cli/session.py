@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zimage_syncd.cli.services import Services
 from zimage_syncd.cli.signals import StopFlag
-from zimage_syncd.model.report import Report
-from zimage_syncd.report.json_document import report_fields, to_json
-from zimage_syncd.report.text import report_text
+
+if TYPE_CHECKING:
+    # `--help` does not wait for what only a job needs: manifests, configuration, reports.
+    from zimage_syncd.cli.services import Services
+    from zimage_syncd.model.report import Report
 
 
 @dataclass(slots=True)
@@ -50,10 +51,15 @@ class Session:
 
     def write_json(self, kind: str, content: dict[str, Any]) -> None:
         """Writes a result as the one JSON document."""
+        from zimage_syncd.report.json_document import to_json  # noqa: PLC0415
+
         self.write(to_json(kind, content))
 
     def write_report(self, report: Report) -> int:
         """Writes a report; returns its exit code."""
+        from zimage_syncd.report.json_document import report_fields  # noqa: PLC0415
+        from zimage_syncd.report.text import report_text  # noqa: PLC0415
+
         if self.as_json:
             self.write_json("report", report_fields(report))
         else:

@@ -24,7 +24,7 @@ class DemoHub:
         self.commit = hashlib.sha1(
             b"".join(name.encode() + data for name, data in sorted(self.files.items())), usedforsecurity=False
         ).hexdigest()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
 
     @property
     def endpoint(self) -> str:
@@ -68,57 +68,57 @@ def _tree_entry(name: str, data: bytes) -> dict[str, object]:
     return entry
 
 
-def _handler(hub: DemoHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers for the hub that a subclass names."""
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Stays silent: the demo tells its own story."""
+    hub: DemoHub
+    protocol_version = "HTTP/1.1"
 
-        def do_HEAD(self) -> None:
-            self._answer(with_body=False)
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Stays silent: the demo tells its own story."""
 
-        def do_GET(self) -> None:
-            self._answer(with_body=True)
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
 
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            self.rfile.read(length)
-            self._send(404, b"{}", {}, with_body=True)
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
 
-        def _answer(self, *, with_body: bool) -> None:
-            path = unquote(urlsplit(self.path).path)
-            api = f"/api/models/{hub.repo}/"
-            if path.startswith(f"{api}revision/"):
-                self._json(hub.info(), with_body=with_body)
-            elif path.startswith(f"{api}tree/"):
-                self._json(hub.tree(), with_body=with_body)
-            elif path.startswith(f"/{hub.repo}/resolve/"):
-                self._file(path.split("/resolve/", 1)[1].split("/", 1)[1], with_body=with_body)
-            else:
-                self._send(404, b"{}", {}, with_body=with_body)
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.rfile.read(length)
+        self._send(404, b"{}", {}, with_body=True)
 
-        def _json(self, document: object, *, with_body: bool) -> None:
-            headers = {"Content-Type": "application/json", "X-Repo-Commit": hub.commit}
-            self._send(200, json.dumps(document).encode(), headers, with_body=with_body)
+    def _answer(self, *, with_body: bool) -> None:
+        path = unquote(urlsplit(self.path).path)
+        api = f"/api/models/{self.hub.repo}/"
+        if path.startswith(f"{api}revision/"):
+            self._json(self.hub.info(), with_body=with_body)
+        elif path.startswith(f"{api}tree/"):
+            self._json(self.hub.tree(), with_body=with_body)
+        elif path.startswith(f"/{self.hub.repo}/resolve/"):
+            self._file(path.split("/resolve/", 1)[1].split("/", 1)[1], with_body=with_body)
+        else:
+            self._send(404, b"{}", {}, with_body=with_body)
 
-        def _file(self, name: str, *, with_body: bool) -> None:
-            if name not in hub.files:
-                self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body=with_body)
-                return
-            data = hub.files[name]
-            headers = {"ETag": f'"{etag(name, data)}"', "X-Repo-Commit": hub.commit, "Accept-Ranges": "bytes"}
-            if name.endswith(_LFS_SUFFIXES):
-                headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(data))}
-            self._send(200, data, headers, with_body=with_body)
+    def _json(self, document: object, *, with_body: bool) -> None:
+        headers = {"Content-Type": "application/json", "X-Repo-Commit": self.hub.commit}
+        self._send(200, json.dumps(document).encode(), headers, with_body=with_body)
 
-        def _send(self, status: int, body: bytes, headers: Mapping[str, str], *, with_body: bool) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body)
+    def _file(self, name: str, *, with_body: bool) -> None:
+        if name not in self.hub.files:
+            self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body=with_body)
+            return
+        data = self.hub.files[name]
+        headers = {"ETag": f'"{etag(name, data)}"', "X-Repo-Commit": self.hub.commit, "Accept-Ranges": "bytes"}
+        if name.endswith(_LFS_SUFFIXES):
+            headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(data))}
+        self._send(200, data, headers, with_body=with_body)
 
-    return Handler
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str], *, with_body: bool) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from zimage_syncd.ports import PartBody
+from zimage_syncd.ports import BlobUpload
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +38,8 @@ class OpenUpload:
     """By the server's clock, UTC."""
 
 
-class Upload(Protocol):
-    """An object that is being written in parts; nobody sees it before `complete`."""
-
-    @property
-    def id(self) -> str:
-        """The store's own name for it, as `open_uploads` lists it."""
-
-    @property
-    def part_bytes(self) -> int:
-        """Size of every part but the last: a multiple of 16 MiB."""
-
-    def put_part(self, number: int, body: PartBody) -> None:
-        """Sends part `number` (from 1). Parts may come from several threads and in any order."""
-
-    def complete(self) -> None:
-        """Makes the object appear, whole and durable."""
-
-    def abort(self) -> None:
-        """Gives it up and frees what it took; does nothing when there is nothing left to give up."""
+Upload = BlobUpload
+"""An object that is being written in parts; nobody sees it before `complete`."""
 
 
 class ObjectStore(Protocol):

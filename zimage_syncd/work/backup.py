@@ -6,40 +6,19 @@ and what the ledger knows unchanged is not read at all.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Sequence
 
 from zimage_syncd.decide.accept import refusals_of_change, refusals_of_state
-from zimage_syncd.digest import FileDigests
 from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
-from zimage_syncd.model.manifest import FileEntry, Manifest, Proof
+from zimage_syncd.model.manifest import Manifest, Proof
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import DigestAlgorithm, LocalFile, LocalSnapshot
-from zimage_syncd.ports import Archive, Intent
+from zimage_syncd.model.snapshot import LocalSnapshot
+from zimage_syncd.ports import Archive
 from zimage_syncd.recording import record
 from zimage_syncd.work.apply import finding_of
-from zimage_syncd.work.record import known_digests, opened, read_digests, remember
+from zimage_syncd.work.send import Sent, digests_of, expected_hex, knows_sha256, upload_missing
 from zimage_syncd.work.site import Site, selects
-from zimage_syncd.work.upload import SMALL_BYTES, upload_file
-
-_Item = TypeVar("_Item", LocalFile, FileEntry)
-
-_WORKERS = 4
-"""Files at a time; SHA-256 needs order, so one worker walks one file (measured: 4 keep a loopback server busy)."""
-
-
-@dataclass(slots=True)
-class _Sent:
-    """What one backup of one snapshot did."""
-
-    read_bytes: int = 0
-    uploaded_bytes: int = 0
-    findings: list[Finding] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, accept_changed: bool) -> Report:
@@ -114,7 +93,7 @@ def _snapshot(
         return [_refused(snapshot, refusals)]
     results = []
     for archive in archives:
-        sent = _Sent()
+        sent = Sent()
         try:
             result = _to_archive(site, archive, snapshot, sent, accept_changed=accept_changed)
         except Stopped:
@@ -136,12 +115,12 @@ def _refused(snapshot: LocalSnapshot, refusals: Sequence[Finding], action: str =
 
 
 def _to_archive(
-    site: Site, archive: Archive, snapshot: LocalSnapshot, sent: _Sent, *, accept_changed: bool
+    site: Site, archive: Archive, snapshot: LocalSnapshot, sent: Sent, *, accept_changed: bool
 ) -> SnapshotResult:
     site.monitor.begin(f"back up {snapshot.key} to {archive.name}", snapshot.size_bytes)
     try:
-        with archive.announce([_expected(file) for file in snapshot.files if _knows_sha256(file)]) as intent:
-            digests = _digests(site, archive, snapshot, sent, intent)
+        with archive.announce([expected_hex(file) for file in snapshot.files if knows_sha256(file)]) as intent:
+            digests = digests_of(site, archive, snapshot, sent, intent)
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             manifest = record(snapshot, digests)
@@ -154,10 +133,10 @@ def _to_archive(
         site.monitor.finish()
 
 
-def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: _Sent) -> SnapshotResult:
+def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: Sent) -> SnapshotResult:
     """Uploads what the archive still lacks, then lets the snapshot appear."""
     with archive.announce({file.sha256 for file in manifest.files}) as intent:
-        _upload_rest(site, archive, snapshot, manifest, sent, intent)
+        upload_missing(site, archive, snapshot, manifest, sent, intent)
         if sent.findings:
             return _refused(snapshot, sent.findings)
         before = {stored.manifest_id for stored in archive.snapshots()}
@@ -166,98 +145,7 @@ def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Ma
     return _result(snapshot, manifest, archive.name, sent, was_there=manifest.id in before)
 
 
-def _digests(
-    site: Site, archive: Archive, snapshot: LocalSnapshot, sent: _Sent, intent: Intent
-) -> dict[str, FileDigests]:
-    """Digests of all files, by path; large ones with a known digest are uploaded on the way."""
-    digests: dict[str, FileDigests] = {}
-
-    def one(file: LocalFile) -> None:
-        known = known_digests(site, file)
-        if known is not None:
-            site.monitor.advance(file.size_bytes)
-        elif _can_stream(file) and archive.blob(_expected(file)) is None:
-            known = _stream(site, archive, file, sent)
-        else:
-            known = read_digests(site, file)
-            with sent.lock:
-                sent.read_bytes += known.size_bytes
-        with sent.lock:
-            digests[file.path] = known
-
-    _each(site, snapshot.files, one, sent, intent)
-    return digests
-
-
-def _can_stream(file: LocalFile) -> bool:
-    return _knows_sha256(file) and file.size_bytes > SMALL_BYTES
-
-
-def _knows_sha256(file: LocalFile) -> bool:
-    return file.expected is not None and file.expected.algorithm is DigestAlgorithm.SHA256
-
-
-def _expected(file: LocalFile) -> str:
-    return "" if file.expected is None else file.expected.hex
-
-
-def _stream(site: Site, archive: Archive, file: LocalFile, sent: _Sent, sha256: str = "") -> FileDigests:
-    def on_bytes(count: int) -> None:
-        site.cancel.check()
-        site.monitor.advance(count)
-
-    with opened(site, file) as payload:
-        digests = upload_file(
-            archive,
-            site.ledger,
-            file.path,
-            payload.descriptor,
-            payload.stat,
-            sha256 or _expected(file),
-            on_bytes,
-        )
-        remember(site, file, payload, digests)
-    with sent.lock:
-        sent.read_bytes += digests.size_bytes
-        sent.uploaded_bytes += digests.size_bytes
-    return digests
-
-
-def _upload_rest(
-    site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: _Sent, intent: Intent
-) -> None:
-    """Uploads the blobs that the archive still lacks; equal content once, whatever its paths."""
-    files = {file.path: file for file in snapshot.files}
-    wanted: dict[str, FileEntry] = {entry.sha256: entry for entry in manifest.files}
-
-    def one(entry: FileEntry) -> None:
-        blob = archive.blob(entry.sha256)
-        if blob is None or blob.size_bytes != entry.size_bytes:
-            _stream(site, archive, files[entry.path], sent, entry.sha256)
-
-    _each(site, list(wanted.values()), one, sent, intent)
-
-
-def _each(site: Site, items: Sequence[_Item], act: Callable[[_Item], None], sent: _Sent, intent: Intent) -> None:
-    """Does something with every item, several at a time; a failure is a finding and stops no other item."""
-
-    def guarded(item: _Item) -> None:
-        site.cancel.check()
-        intent.renew()
-        try:
-            act(item)
-        except Stopped:
-            raise
-        except Failure as failure:
-            with sent.lock:
-                sent.findings.append(finding_of(failure))
-
-    largest_first = sorted(items, key=lambda item: -item.size_bytes)
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="backup") as pool:
-        list(pool.map(guarded, largest_first))
-
-
-def _result(snapshot: LocalSnapshot, manifest: Manifest, store: str, sent: _Sent, *, was_there: bool) -> SnapshotResult:
+def _result(snapshot: LocalSnapshot, manifest: Manifest, store: str, sent: Sent, *, was_there: bool) -> SnapshotResult:
     unchanged = was_there and not sent.uploaded_bytes
     state = "" if manifest.proof is Proof.PROVED else "; unproved: nothing was there to compare its content with"
     names = ", ".join(snapshot.names)
