@@ -66,8 +66,14 @@ class CacheServices:
             with self.workshop.beside(os.path.abspath(to)) as site:
                 return restore(site, sources, selection)
         with self.workshop.site("restore") as site:
-            report = restore(site, sources, selection)
-        notes, findings = self.keep_links()
+            # First the links: whatever becomes of the restore, a download must not go to the system disk.
+            notes, findings = self.keep_links()
+            try:
+                report = restore(site, sources, selection)
+            except Failure:
+                for note in notes:
+                    self.workshop.monitor.note(note)
+                raise
         return self.keep(replace(report, notes=(*report.notes, *notes), findings=(*report.findings, *findings)))
 
     def plan_restore(self, selection: Selection, *, source: str | None, to: str | None, mode: LinkMode | None) -> Plan:

@@ -50,7 +50,9 @@ def failure_of(error: OSError, root: str, subject: str, operation: str) -> Failu
     said = f"{operation}: {error.strerror or error}"
     if error.errno in ABSENT:
         if not os.path.isdir(root):
-            return StoreMissing(root, "there is no such directory; is its disk mounted?")
+            parent_there = os.path.isdir(os.path.dirname(root))
+            why = "the first backup makes it" if parent_there else "nor is the one above; is its disk mounted?"
+            return StoreMissing(root, f"there is no such directory; {why}")
         return ObjectMissing(subject) if operation == "read" else StoreBroken(subject, said)
     return _MEANINGS.get(error.errno or 0, StoreBroken)(subject, said)
 

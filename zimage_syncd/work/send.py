@@ -30,9 +30,13 @@ class Sent:
     """What one backup of one snapshot did."""
 
     read_bytes: int = 0
+    """Bytes read and hashed."""
     uploaded_bytes: int = 0
+    """Bytes sent."""
     findings: list[Finding] = field(default_factory=list)
+    """Files that cannot be backed up, and why."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while any of these is changed."""
 
 
 def digests_of(
