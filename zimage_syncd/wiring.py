@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import hashlib
 import os
 import pwd
 import socket
@@ -171,7 +172,9 @@ class Workshop:
             return CacheTree(name, store.path, self.layouts, records)
         seen, _ = self.observe()
         owner = seen.identity.cache_id if seen.identity is not None else self.config.cache.id or _UNKNOWN_OWNER
-        objects = _object_store(store, owner)
+        # A cloned instance has the same cache id; what it is writing is none of ours to sweep.
+        writer = hashlib.sha256(f"{owner}/{socket.gethostname()}".encode()).hexdigest()[:32]
+        objects = _object_store(store, writer)
         return ObjectArchive(name, objects, self.clock, owner, self._owns, socket.gethostname())
 
     def _owns(self, key: SnapshotKey, path: RelPath) -> bool:

@@ -14,6 +14,7 @@ from functools import partial
 from zimage_syncd.digest import FileDigests
 from zimage_syncd.model.failures import Failure, FileDamaged, LinkModeUnsupported, PathUnreadable, Stopped
 from zimage_syncd.model.manifest import Entry, FileEntry, LinkEntry, PointerEntry
+from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import Action, Fetch, Keep, Link, LinkMode, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import Cancel, ChunkSource, Clock, Disk, FileStat, Ledger, Monitor, Partial, SeenFile
@@ -21,6 +22,9 @@ from zimage_syncd.work.transfer import Gather, Gathered, Transfer
 
 _WORTH_WAITING_BYTES = 2**30
 _SETTLED_S = 2.0
+
+_AT_THE_TOP = RelPath("trial")
+"""Stands for the cache directory itself, where reflinks are tried."""
 
 
 @dataclass(slots=True)
@@ -76,7 +80,7 @@ class Applier:
         self._links(plan.actions, done)
         self._pointers(plan.actions, done)
         self._disk.sweep_partials(
-            (entry.path for entry in plan.manifest.entries),
+            (*(entry.path for entry in plan.manifest.entries), _AT_THE_TOP),
             keep=[file.path for file in plan.manifest.files if file.path in done.failed],
         )
         return done
