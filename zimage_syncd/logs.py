@@ -109,7 +109,11 @@ def _without_secrets(name: str, value: object) -> object:
         return [_without_secrets("", item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = str(value)
+    return text_without_secrets(str(value))
+
+
+def text_without_secrets(text: str) -> str:
+    """A text, such as a foreign library's message, without what looks like a secret in it."""
     for pattern, instead in _SECRET_TEXTS:
         text = pattern.sub(instead, text)
     return text

@@ -9,7 +9,14 @@ from dataclasses import replace
 from zimage_syncd.config import HUBS, Config, StoreKind
 from zimage_syncd.disk.links import make_cache_link
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheMissing, ConfigInvalid, Failure, SnapshotIncomplete, SnapshotMissing
+from zimage_syncd.model.failures import (
+    CacheMissing,
+    ConfigInvalid,
+    Failure,
+    NotAnArchive,
+    SnapshotIncomplete,
+    SnapshotMissing,
+)
 from zimage_syncd.model.health import HealthLevel
 from zimage_syncd.model.plan import LinkMode, Plan
 from zimage_syncd.model.report import Finding, Report
@@ -20,7 +27,7 @@ from zimage_syncd.model.verdict import LinkState
 from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
 from zimage_syncd.process.probe import ProbeProcess
 from zimage_syncd.report.files import ReportFiles
-from zimage_syncd.status import cache_rows, collect_status, store_rows
+from zimage_syncd.status import cache_rows, collect_status, store_rows, unreachable_row
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.backup import backup
@@ -38,8 +45,9 @@ _FULL_STEPS = 9
 class CacheServices:
     """All jobs on one configuration."""
 
-    def __init__(self, config: Config, monitor: Monitor, cancel: Cancel) -> None:
+    def __init__(self, config: Config, monitor: Monitor, cancel: Cancel, *, verbose: bool = False) -> None:
         self.config = config
+        self._verbose = verbose
         self.workshop = Workshop(config, monitor, cancel)
         self.reports = ReportFiles(os.path.join(self.workshop.state_directory, "reports"), config.retention.reports)
 
@@ -167,8 +175,10 @@ class CacheServices:
         for name in self.config.stores:
             try:
                 rows.extend(store_rows(self.workshop.source(name)))
+            except NotAnArchive:
+                continue  # nothing was backed up yet
             except Failure as failure:
-                self.workshop.monitor.note(f"{name}: {failure}")
+                rows.append(unreachable_row(name, failure))
         return rows
 
     def status(self) -> Status:
@@ -224,7 +234,7 @@ class CacheServices:
         from zimage_syncd.duties import open_service  # noqa: PLC0415
         from zimage_syncd.logs import open_log  # noqa: PLC0415
 
-        service = open_service(self, self.workshop.cancel, open_log(self.config.daemon.log))
+        service = open_service(self, self.workshop.cancel, open_log(self.config.daemon.log, verbose=self._verbose))
         when_asked(service.stop)
         return service.run()
 
@@ -242,9 +252,9 @@ class CacheServices:
         return report
 
 
-def open_services(config: Config, *, monitor: Monitor, cancel: Cancel) -> CacheServices:
+def open_services(config: Config, *, monitor: Monitor, cancel: Cancel, verbose: bool = False) -> CacheServices:
     """All jobs on one configuration; nothing is opened yet."""
-    return CacheServices(config, monitor, cancel)
+    return CacheServices(config, monitor, cancel, verbose=verbose)
 
 
 def _reasons(snapshot: LocalSnapshot) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 
 from zimage_syncd.disk.lock import lock_holder
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import Failure
+from zimage_syncd.model.failures import Failure, NotAnArchive
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.snapshot import CannotTell, Complete, Incomplete, LocalSnapshot
-from zimage_syncd.model.status import LinkRow, SnapshotRow, Status, StoreRow
+from zimage_syncd.model.status import UNREACHABLE, LinkRow, SnapshotRow, Status, StoreRow
 from zimage_syncd.model.verdict import DataState, LinkState, Verdict
 from zimage_syncd.ports import SeenFile, SnapshotSource
 from zimage_syncd.report.files import ReportFiles
@@ -116,6 +117,7 @@ def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
             for row in snapshots
             if row.state == "incomplete"
         )
+    stores = [_store_row(workshop, name, findings) for name in workshop.config.stores]
     targets = {link.path: link.target or str(link.kind) for link in seen.links}
     return Status(
         cache_dir=seen.cache_dir,
@@ -127,7 +129,7 @@ def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
         cache_id="" if seen.identity is None else seen.identity.cache_id,
         links=tuple(LinkRow(path, str(state), targets[path]) for path, state in verdict.links),
         snapshots=tuple(snapshots),
-        stores=tuple(_store_row(workshop, name) for name in workshop.config.stores),
+        stores=tuple(stores),
         lock_holder=lock_holder(workshop.state_directory) or "",
         last_reports=tuple(reports.recent(_REPORTS_SHOWN)),
         findings=tuple(findings),
@@ -155,14 +157,33 @@ def _disk_findings(workshop: Workshop, verdict: Verdict) -> list[Finding]:
     return findings
 
 
-def _store_row(workshop: Workshop, name: str) -> StoreRow:
+def unreachable_row(name: str, failure: Failure) -> SnapshotRow:
+    """What stands in a list for a store that could not be asked."""
+    return SnapshotRow(
+        place=name,
+        repo="",
+        revision="",
+        names=(),
+        layout="",
+        manifest_id="",
+        size_bytes=0,
+        files=0,
+        state=UNREACHABLE,
+        detail=f"{failure.problem.code} {failure}",
+    )
+
+
+def _store_row(workshop: Workshop, name: str, findings: list[Finding]) -> StoreRow:
     configured = workshop.config.stores[name]
     try:
         source = workshop.source(name)
         url = source.describe()
         source.snapshots()
+    except NotAnArchive:
+        return StoreRow(name, url, str(configured.kind), reachable=True, detail="the first backup makes the archive")
     except Failure as failure:
         finding = finding_of(failure)
+        findings.append(replace(finding, subject=f"{name}: {finding.subject}"))
         detail = f"{finding.problem.title}: {finding.detail or finding.subject}"
         return StoreRow(name, configured.shown_url, str(configured.kind), reachable=False, detail=detail)
     return StoreRow(name, url, str(configured.kind), reachable=True)

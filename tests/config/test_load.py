@@ -83,7 +83,7 @@ def test_what_is_no_configuration_is_refused_with_the_file_s_name(tmp_path: Path
     place = tmp_path / "z.toml"
     place.write_bytes(content)
     place.chmod(0o600)
-    with pytest.raises(ConfigInvalid, match="z.toml"):
+    with pytest.raises(ConfigInvalid, match=r"z\.toml"):
         load_config(str(place), {}, "/", "/")
 
 
@@ -99,7 +99,12 @@ def test_an_empty_list_is_a_wish_and_no_gap(load: Load) -> None:
 
 
 def test_slashes_at_the_end_of_paths_mean_nothing(load: Load) -> None:
-    text = '[cache]\ndir = "/mnt/data/cache/"\nmount = "/mnt/data/"\nlinks = ["/root/cache/"]\n[stores.s]\nurl = "/shared/"'
+    cache = '[cache]\ndir = "/mnt/data/cache/"\nmount = "/mnt/data/"\nlinks = ["/root/cache/"]\n'
+    text = f'{cache}[stores.s]\nurl = "/shared/"\n'
     config = load(text, whole=True)
-    assert (config.cache.dir, config.cache.mount, config.cache.links) == ("/mnt/data/cache", "/mnt/data", ["/root/cache"])
+    assert (config.cache.dir, config.cache.mount, config.cache.links) == (
+        "/mnt/data/cache",
+        "/mnt/data",
+        ["/root/cache"],
+    )
     assert config.stores["s"].path == "/shared"

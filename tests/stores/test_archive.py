@@ -300,7 +300,7 @@ class TestMarker:
             archive.prepare()
         assert list(tmp_path.iterdir()) == []
         root.parent.mkdir()
-        with pytest.raises(StoreMissing):
+        with pytest.raises(NotAnArchive, match="first backup"):
             archive.snapshots()
         assert list(root.parent.iterdir()) == []
         archive.prepare()

@@ -1,8 +1,8 @@
 """Runs the command line in a process that is killed at its Nth change to the disk.
 
 `python tests/support/dying.py N ARGUMENTS…` counts the audit events (PEP 578) of calls that change something: opening
-for writing, rename, link, symlink, unlink, mkdir, truncate. At the Nth it kills itself with SIGKILL, before the call
-is made; with N = 0 it lives, and prints the count to the file named by $COUNT_FILE.
+for writing, rename, link, symlink, unlink, mkdir, truncate, and pieces sent over HTTP. At the Nth it kills itself
+with SIGKILL, before the call is made; with N = 0 it lives, and prints the count to the file named by $COUNT_FILE.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
             flags = arguments[2]
             if not isinstance(flags, int) or not flags & _WRITING:
                 return
-        elif event not in _CHANGING and not event.startswith("sqlite3."):
+        elif event not in _CHANGING and not event.startswith(("sqlite3.", "http.client.send")):
             return
         seen[0] = next(counter)
         if seen[0] == at:

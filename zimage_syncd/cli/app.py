@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -64,13 +64,23 @@ for _command in (
     app.add_command(_command)
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], new_session: Callable[..., Session] = Session) -> int:
     """Runs the command line; returns the exit code.
 
     Args:
         arguments: without the program's name.
+        new_session: makes the session of this run; takes `as_json` and `verbose`.
     """
-    session = Session(as_json="--json" in arguments, verbose="-v" in arguments or "--verbose" in arguments)
+    try:
+        return _run(arguments, new_session)
+    except BrokenPipeError:
+        # Whoever read our output, or the message about a failure, has gone: nothing is left to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: Sequence[str], new_session: Callable[..., Session]) -> int:
+    session = new_session(as_json="--json" in arguments, verbose="-v" in arguments or "--verbose" in arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character gets its escape, not a failure of the command.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -82,19 +92,25 @@ def run(arguments: Sequence[str]) -> int:
     except UsageInvalid as failure:
         return _fail(session, failure.problem, failure.subject, failure.detail)
     except Failure as failure:
-        if session.verbose:
-            traceback.print_exc()
+        _tell_details(session)
         return _fail(session, failure.problem, failure.subject, failure.detail)
     except (click.Abort, KeyboardInterrupt):
         return _fail(session, problems.STOPPED, "the command", "Ctrl-C")
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for people
-        if session.verbose:
-            traceback.print_exc()
-        return _fail(session, problems.INTERNAL, type(error).__name__, str(error)[:500])
+        from zimage_syncd.logs import text_without_secrets  # noqa: PLC0415 - structlog is not needed for anything else
+
+        _tell_details(session)
+        return _fail(session, problems.INTERNAL, type(error).__name__, text_without_secrets(str(error))[:500])
+
+
+def _tell_details(session: Session) -> None:
+    """With -v, the traceback of the failure that is being handled, without secrets of foreign libraries' messages."""
+    if session.verbose:
+        from zimage_syncd.logs import text_without_secrets  # noqa: PLC0415 - as above
+
+        sys.stderr.write(text_without_secrets(traceback.format_exc()))
 
 
 def _usage_subject(error: click.ClickException) -> str:

@@ -42,7 +42,7 @@ class Session:
 
         config = load_config(self.config, os.environ, os.getcwd(), os.path.expanduser("~"))
         monitor = open_progress(sys.stderr, quiet=self.as_json)
-        return open_services(config, monitor=monitor, cancel=self.stop)
+        return open_services(config, monitor=monitor, cancel=self.stop, verbose=self.verbose)
 
     def write(self, text: str) -> None:
         """Writes a result to standard output."""

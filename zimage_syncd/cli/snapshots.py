@@ -8,7 +8,7 @@ import click
 
 from zimage_syncd.cli.options import Command, not_empty
 from zimage_syncd.cli.session import Session
-from zimage_syncd.model.status import SnapshotRow
+from zimage_syncd.model.status import UNREACHABLE, SnapshotRow
 from zimage_syncd.report.words import count, plain, size
 
 
@@ -22,7 +22,7 @@ def snapshots(session: Session, store: str | None) -> int:
         session.write_json("snapshots", {"snapshots": rows})
     else:
         session.write(rows_text(rows))
-    return 0
+    return 2 if any(row.state == UNREACHABLE for row in rows) else 0
 
 
 def rows_text(rows: Sequence[SnapshotRow]) -> str:
@@ -39,6 +39,8 @@ def rows_text(rows: Sequence[SnapshotRow]) -> str:
 
 
 def _row(row: SnapshotRow) -> list[str]:
+    if row.state == UNREACHABLE:
+        return [f"  cannot be asked: {row.detail}"]
     names = ", ".join(name for name in row.names if name != row.revision)
     revision = f"{row.revision[:12]} ({names})" if names else row.revision[:40]
     contents = f"  {count(row.files, 'file')}, {size(row.size_bytes)}" if row.files else ""

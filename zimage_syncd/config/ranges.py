@@ -61,8 +61,8 @@ def _check_verify(config: Config) -> None:
 
 
 def _in_range(key: str, value: float, low: float, high: float, *, beyond_low: bool = False) -> None:
-    good = (low < value if beyond_low else low <= value) and value <= high
-    if good and math.isfinite(value):
+    # Written so that nan, which compares with nothing, is refused, too.
+    if (low < value if beyond_low else low <= value) and value <= high:
         return
     least = f"more than {low:,.10g}" if beyond_low else f"at least {low:,.10g}"
     most = "" if high == math.inf else f" and at most {high:,.10g}"

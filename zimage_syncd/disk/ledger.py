@@ -26,7 +26,8 @@ _SETTLED_NS = 2 * 10**9
 _DIGEST_BYTES = 32
 _BUSY_TIMEOUT_S = 5.0
 _KEEP_EVERY_S = 0.5
-"""A commit waits for the disk: 20,000 of them made a verification take 31 s instead of 5. What a crash takes costs a hash, no truth."""
+"""A commit waits for the disk: with one for each of 20,000 files a verification took 31 s instead of 5. What a crash
+takes costs a hash, no truth."""
 _NAMES = "utf-8"
 
 _SCHEMA = """

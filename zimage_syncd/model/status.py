@@ -8,6 +8,9 @@ from datetime import datetime
 from zimage_syncd.model.health import HealthResult
 from zimage_syncd.model.report import Finding, Report
 
+UNREACHABLE = "unreachable"
+"""A `SnapshotRow.state`: the store could not be asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
@@ -30,7 +33,7 @@ class SnapshotRow:
     files: int
     """Payload files; 0 where only the manifest would tell."""
     state: str
-    """complete, incomplete, cannot tell; stored for a store's."""
+    """complete, incomplete, cannot tell; stored for a store's; unreachable for a store that could not be asked."""
     detail: str = ""
     """Why."""
     created_at: datetime | None = None

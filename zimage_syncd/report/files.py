@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,8 @@ from zimage_syncd.model.status import ReportRow
 from zimage_syncd.report.json_document import report_fields, to_json
 
 _STAMP = "%Y%m%dT%H%M%S"
+_NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}-[a-z-]+\.json", re.ASCII)
+"""What `save` calls its files; nothing else in the directory is read or removed."""
 _MAX_BYTES = 64 * 2**20
 _FULL = (28, 122)
 """ENOSPC and EDQUOT (errno.h)."""
@@ -61,7 +64,7 @@ class ReportFiles:
             names = os.listdir(self.directory)
         except OSError:
             return []
-        return sorted((name for name in names if name.endswith(".json") and not name.startswith(".")), reverse=True)
+        return sorted(filter(_NAME.fullmatch, names), reverse=True)
 
     def recent(self, limit: int) -> list[ReportRow]:
         """The newest reports; one that cannot be read is passed over."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from zimage_syncd.model.failures import FormatUnknown, NotAnArchive, ObjectMissing
+from zimage_syncd.model.failures import FormatUnknown, NotAnArchive, ObjectMissing, StoreMissing
 from zimage_syncd.model.manifest import FORMAT
 from zimage_syncd.model.private import STATE_DIRECTORY
 from zimage_syncd.stores.archive_documents import MAX_SMALL_BYTES, Document, time_text, to_bytes
@@ -26,6 +26,14 @@ class Makeable(Protocol):
         """Makes it where it is not there."""
 
 
+@runtime_checkable
+class Vacant(Protocol):
+    """A store that can tell a place that was never used from one that is out of reach."""
+
+    def can_be_made(self) -> bool:
+        """Whether only the place itself is missing."""
+
+
 def require_archive(store: ObjectStore) -> None:
     """Makes sure that an archive of a known format is there. Writes nothing.
 
@@ -34,7 +42,13 @@ def require_archive(store: ObjectStore) -> None:
         FormatUnknown: another version wrote it.
         StoreMissing, StoreDenied, StoreUnreachable: it cannot be seen.
     """
-    if not _marked(store):
+    try:
+        marked = _marked(store)
+    except StoreMissing as failure:
+        if isinstance(store, Vacant) and store.can_be_made():
+            raise NotAnArchive(store.describe(), "nothing is there yet; the first backup makes it") from failure
+        raise
+    if not marked:
         store.check()  # a store that does not exist is a clearer answer
         raise NotAnArchive(store.describe(), f"expected {MARKER_KEY}, found none")
 

@@ -45,6 +45,10 @@ class DirectoryStore:
         """Its address, for people."""
         return f"file://{self._root}"
 
+    def can_be_made(self) -> bool:
+        """Whether the root is missing and its parent is there."""
+        return not os.path.lexists(self._root) and os.path.isdir(os.path.dirname(self._root))
+
     def make(self) -> None:
         """Makes the root where its parent is there; does nothing where it is there itself.
 

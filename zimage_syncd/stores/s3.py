@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import ClientError
 
+from zimage_syncd.digest import md5_base64
 from zimage_syncd.model.failures import Failure, StoreBroken
 from zimage_syncd.stores import keys
 from zimage_syncd.stores.object_store import ObjectInfo, OpenUpload
@@ -68,7 +69,7 @@ class S3Store:
     def put(self, key: str, data: bytes) -> None:
         """Writes or replaces a small object."""
         with self._translated(key):
-            self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data)
+            self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, ContentMD5=md5_base64(data))
 
     def create(self, key: str, data: bytes) -> bool:
         """Writes an object that must not exist; False where one is there (see `ObjectStore.create`)."""
@@ -176,7 +177,13 @@ class S3Store:
     def _create_conditionally(self, key: str, data: bytes) -> bool:
         with self._translated(key):
             try:
-                self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=self._key(key),
+                    Body=data,
+                    ContentMD5=md5_base64(data),
+                    IfNoneMatch="*",
+                )
             except ClientError as error:
                 if status_of(error) not in _REFUSED:
                     raise

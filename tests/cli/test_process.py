@@ -1,0 +1,94 @@
+"""The command as a process: quick help, quiet ends of pipes, terminals without Unicode, secrets in addresses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.machine import Machine
+from zimage_syncd import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_version_is_told(machine: Machine) -> None:
+    assert machine.run("--version", config=False).stdout == f"zimage-syncd, version {__version__}\n"
+
+
+def test_help_waits_for_no_job(machine: Machine) -> None:
+    """What jobs, configuration, progress and logs need takes longer to import than the help to print."""
+    code = "import sys; from zimage_syncd.cli.app import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    loaded = set(done.stderr.split())
+    slow = {"msgspec", "rich", "structlog", "boto3", "fsspec", "croniter", "sqlite3", "zimage_syncd.model.manifest"}
+    assert loaded & slow == set()
+    assert "zimage_syncd.cli.restore" in loaded
+
+
+GONE = [["--help"], ["status"], ["--json", "status"], ["--json", "nonsense"], ["--json", "path", "no/such"]]
+
+
+@pytest.mark.parametrize("arguments", GONE, ids=" ".join)
+def test_a_reader_that_has_gone_is_no_error_to_tell(machine: Machine, arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        machine.command(*arguments),
+        check=False,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=machine.root,
+        env={**machine.environment(), "PYTHONPATH": str(ROOT)},
+    )
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_a_terminal_without_unicode_gets_escapes(machine: Machine) -> None:
+    machine.write_config('[stores.other]\nurl = "file:///nowhere/ü"\n')
+    said = machine.run("status", expected=2, PYTHONIOENCODING="ascii").stdout
+    assert "file:///nowhere/\\xfc" in said
+
+
+def test_a_failure_of_the_configuration_is_one_json_document(machine: Machine) -> None:
+    machine.write_config("[health]\nsize_px = 500\n")
+    document = machine.json("status", expected=3)
+    assert document["schema"] == "zimage-syncd/error/1"
+    assert document["problem"]["code"] == "ZS003"
+    assert document["subject"] == str(machine.config)
+    assert document["detail"] == "health.size_px: expected a multiple of 16, found 500"
+
+
+@pytest.mark.parametrize("address", ["sftp://user:verysecret@127.0.0.1:1/x", "s3://user:verysecret@bucket/x"])
+def test_a_password_in_an_address_is_never_shown(machine: Machine, address: str) -> None:
+    machine.write_config(store=f'url = "{address}"')
+    machine.fill()
+    for arguments in (["status"], ["--json", "status"], ["snapshots"], ["restore"], ["-v", "restore"]):
+        finished = subprocess.run(
+            machine.command(*arguments),
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=machine.root,
+            env={**machine.environment(), "PYTHONPATH": str(ROOT)},
+        )
+        assert finished.returncode in {0, 1, 2, 3}
+        assert "verysecret" not in finished.stdout + finished.stderr, arguments
+
+
+def test_an_empty_variable_restores_nothing_into_the_working_directory(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    before = sorted(os.listdir(machine.root))
+    finished = machine.run("restore", "--to", "", expected=3)
+    assert "is a variable not set?" in finished.stderr
+    assert sorted(os.listdir(machine.root)) == before
+    document = json.loads(machine.run("--json", "restore", "--to", "", expected=3).stdout)
+    assert document["problem"]["code"] == "ZS001"
