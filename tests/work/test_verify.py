@@ -149,6 +149,22 @@ def test_damage_is_named_exactly_and_mended_from_the_store(
     assert bench.partials() == []
 
 
+def test_a_damaged_list_of_files_is_named_mended_and_kept_aside(
+    bench: Bench, archive: ObjectArchive, base: Path
+) -> None:
+    place = base.parents[1] / "trees" / f"{COMMIT}.json"
+    good = place.read_bytes()
+    for bad in (good.replace(b'"size": ', b'"size": 1'), b"garbage", b""):
+        place.write_bytes(bad)
+        report = check(bench, archive, deep=False)
+        assert problems.POINTER_DAMAGED in {finding.problem for finding in report.findings}
+        check(bench, archive, deep=False, repair=True)
+        assert place.read_bytes() == good
+        assert bad in [kept.read_bytes() for kept in bench.quarantined()]
+    place.write_bytes(good.replace(b'"format_version": 1', b'"format_version": 2'))
+    assert check(bench, archive).exit_code == 0
+
+
 def test_two_swapped_files_are_both_named(bench: Bench, archive: ObjectArchive, base: Path) -> None:
     names = sorted(place for place in base.rglob("diffusion_pytorch_model-0000*"))
     first, second = (place.resolve() for place in names)

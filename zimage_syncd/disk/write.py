@@ -177,10 +177,19 @@ class CacheDisk:
                 raise
             os.fsync(directory)
 
-    def make_pointer(self, path: RelPath, text: str, mode: int) -> bool:
-        """Writes a pointer where there is none; False where one is there, which is never touched."""
+    def make_pointer(self, path: RelPath, text: str, mode: int, *, replace: bool = False) -> bool:
+        """Writes a pointer where there is none; False where one is there, which is not touched.
+
+        Args:
+            path: where.
+            text: its content.
+            mode: permission bits.
+            replace: what lies there is damaged: it goes to quarantine, and the pointer takes its place.
+        """
         if self._tree.lstat(path) is not None:
-            return False
+            if not replace:
+                return False
+            self._quarantine.keep(self._tree, path)
         data = text.encode()
         partial = PartialFile(self._tree, path, len(data))
         try:

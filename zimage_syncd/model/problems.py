@@ -223,6 +223,12 @@ NEVER_RECORDED = _add(
     _N,
     "Run `zimage-syncd backup`: it records the snapshot.",
 )
+POINTER_DAMAGED = _add(
+    "ZS218",
+    "the list of a commit's files is damaged",
+    _E,
+    "Run `zimage-syncd verify --repair`: the library and this program rely on it.",
+)
 CACHE_EMPTY = _add("ZS217", "the cache holds no snapshot", _E, "Download a model, or run `zimage-syncd restore`.")
 
 # Manifests and archives.

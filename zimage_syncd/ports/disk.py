@@ -137,8 +137,8 @@ class Disk(Protocol):
     def make_link(self, path: RelPath, target: str) -> None:
         """Makes or replaces a relative symlink; a file that lies there goes to quarantine."""
 
-    def make_pointer(self, path: RelPath, text: str, mode: int) -> bool:
-        """Writes a pointer where there is none; False where one is there, which is never touched."""
+    def make_pointer(self, path: RelPath, text: str, mode: int, *, replace: bool = False) -> bool:
+        """Writes a pointer where there is none, or in place of a damaged one, which goes to quarantine."""
 
     def place(self, path: RelPath, source: str, mode: LinkMode) -> None:
         """Lets a store's file appear by SYMLINK or HARDLINK, without reading it."""

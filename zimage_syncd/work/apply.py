@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from zimage_syncd.digest import FileDigests
+from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, FileDamaged, LinkModeUnsupported, PathUnreadable, Stopped
 from zimage_syncd.model.manifest import Entry, FileEntry, LinkEntry, PointerEntry
 from zimage_syncd.model.path import RelPath
@@ -75,7 +76,8 @@ class Applier:
                     pass
         done.gathered = Transfer(sources, self._monitor, self._cancel).run(gathers)
         done.failed.update({path: finding_of(failure) for path, failure in done.gathered.failed.items()})
-        done.findings.extend(done.gathered.findings)
+        # Of a file that failed, its failure says as much.
+        done.findings.extend(item for item in done.gathered.findings if item.subject not in done.failed)
         self._record(plan, done)
         self._links(plan.actions, done)
         self._pointers(plan.actions, done)
@@ -204,11 +206,13 @@ class Applier:
         """Pointers are made only for a whole snapshot: a library takes a reference for a hit."""
         if done.failed:
             return
-        pointers = [
-            action.entry for action in actions if isinstance(action, Link) and isinstance(action.entry, PointerEntry)
-        ]
-        for entry in sorted(pointers, key=lambda entry: "/refs/" in entry.path):
-            self._attempt(entry, done, partial(self._disk.make_pointer, entry.path, entry.text, entry.mode))
+        links = [action for action in actions if isinstance(action, Link) and isinstance(action.entry, PointerEntry)]
+        for action in sorted(links, key=lambda action: "/refs/" in action.entry.path):
+            entry = action.entry
+            if isinstance(entry, PointerEntry):
+                damaged = action.problem is problems.POINTER_DAMAGED
+                make = partial(self._disk.make_pointer, replace=damaged)
+                self._attempt(entry, done, partial(make, entry.path, entry.text, entry.mode))
 
 
 def finding_of(failure: Failure) -> Finding:

@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from zimage_syncd.decide.damage import is_damaged_list
 from zimage_syncd.digest import PIECE_BYTES, FileDigests, hash_chunk
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, Stopped
-from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry, LinkEntry, Manifest, PointerEntry
+from zimage_syncd.model.manifest import CHUNK_BYTES, MAX_POINTER_BYTES, FileEntry, LinkEntry, Manifest, PointerEntry
 from zimage_syncd.model.plan import Action, Fetch, Keep, Link, Refuse, Repair, SetMode
 from zimage_syncd.ports import Absent, Cancel, Clock, Disk, FileStat, Ledger, OnBytes, Other, SeenFile, SeenLink
 
@@ -90,9 +91,29 @@ class Examiner:
             case LinkEntry():
                 return self._link(entry)
             case PointerEntry():
-                if isinstance(self._disk.look(entry.path), Absent):
-                    return Link(entry, "missing", problems.POINTER_MISSING)
-                return Keep(entry, "there; a pointer may have moved")
+                return self._pointer(entry)
+
+    def _pointer(self, entry: PointerEntry) -> Action:
+        """A reference may move; the list of a commit's files (`trees/`) never changes, so another text is damage."""
+        seen = self._disk.look(entry.path)
+        if isinstance(seen, Absent):
+            return Link(entry, "missing", problems.POINTER_MISSING)
+        if "/trees/" not in entry.path:
+            return Keep(entry, "there; a pointer may have moved")
+        if not isinstance(seen, SeenFile):
+            return Refuse(entry, "expected a file; move away what lies there")
+        if is_damaged_list(self._read_text(entry, seen.stat.size_bytes), entry.text):
+            return Link(entry, "its content is not what was recorded", problems.POINTER_DAMAGED)
+        return Keep(entry, "there")
+
+    def _read_text(self, entry: PointerEntry, size_bytes: int) -> bytes:
+        descriptor = self._disk.open_read(entry.path)
+        try:
+            return os.pread(descriptor, min(size_bytes, MAX_POINTER_BYTES), 0)
+        except OSError:
+            return b""  # a list that the disk cannot give is a damaged one
+        finally:
+            os.close(descriptor)
 
     def _link(self, entry: LinkEntry) -> Action:
         match self._disk.look(entry.path):

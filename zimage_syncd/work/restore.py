@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zimage_syncd.model.failures import LinkModeUnsupported, NoSpace
+from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Plan, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
@@ -17,6 +18,7 @@ from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.apply import Applied
 from zimage_syncd.work.choose import choose
 from zimage_syncd.work.examine import Depth, needed_bytes
+from zimage_syncd.work.names import shown
 from zimage_syncd.work.site import Site
 
 _SPARE_BYTES = 16 * 2**20
@@ -147,7 +149,8 @@ def _restore_one(
     done = site.applier().apply(plan, [item.source for item in ordered])
     site.monitor.finish()
     findings.extend(done.findings)
-    findings.extend(done.failed.values())
+    for path, failed in done.failed.items():
+        findings.append(replace(failed, subject=failed.subject.replace(path, shown(manifest, RelPath(path)))))
     if not done.failed:
         site.shelf.save(manifest)
     return _result(plan, done)
