@@ -116,6 +116,21 @@ class TestCacheTree:
         assert name in said
         assert "ZS203" in said
 
+    def test_a_dead_mount_is_reported_and_its_links_stay_until_a_restore_is_asked_for(
+        self, machine: Machine, tree: Path
+    ) -> None:
+        bucket = f'url = "{tree}"\n[stores.archive]\nurl = "file://{machine.bucket}"'
+        machine.write_config(store=bucket)
+        machine.run("restore", "--mode", "symlink")
+        machine.run("backup")
+        tree.rename(tree.with_name("unmounted"))
+        said = machine.run("verify", "--repair", expected=2).stdout
+        assert "cannot be seen" in said
+        assert all(place.is_symlink() for place in (machine.cache / "hub/models--org--name/blobs").iterdir())
+        machine.run("restore", expected=2)
+        assert not any(place.is_symlink() for place in (machine.cache / "hub/models--org--name/blobs").iterdir())
+        machine.run("verify", "--deep")
+
     def test_hard_links_share_the_inode(self, machine: Machine, tree: Path) -> None:
         machine.run("restore", "--mode", "hardlink")
         for place in (machine.cache / "hub/models--org--name/blobs").iterdir():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zimage_syncd.model.failures import Failure, NotInStore, SnapshotMissing, Stopped
+from zimage_syncd.model.failures import Failure, NotAnArchive, NotInStore, SnapshotMissing, Stopped
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.selection import Selection
@@ -70,7 +70,8 @@ def choose(
                 chosen.setdefault(manifest.id, Chosen(manifest, source))
     if not chosen:
         _nothing(sources, selection, repos, failures, findings)
-    findings.extend(finding_of(failure) for failure in failures)
+    # A store that nothing was backed up to yet is no trouble where another one has everything.
+    findings.extend(finding_of(failure) for failure in failures if not isinstance(failure, NotAnArchive))
     if selection.repo is None:
         present = {item.manifest.key.repo for item in chosen.values()}
         findings.extend(finding_of(NotInStore(str(repo))) for repo in repos if repo not in present)

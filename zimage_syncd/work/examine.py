@@ -44,6 +44,7 @@ class Examiner:
         cancel: Cancel,
         *,
         linked_roots: tuple[str, ...] = (),
+        replace_dead_links: bool = False,
         on_bytes: OnBytes = lambda _count: None,
     ) -> None:
         """Keeps what it works with.
@@ -54,6 +55,8 @@ class Examiner:
             clock: for the time of a verification.
             cancel: looked at between pieces.
             linked_roots: recorded stores; an absolute symlink into one of them is a linked file.
+            replace_dead_links: whether files that are linked into a store that cannot be seen are fetched from another
+                one; otherwise they are reported and stay, since a mount may come back.
             on_bytes: is told of bytes that were handled, read or not.
         """
         self._disk = disk
@@ -61,6 +64,7 @@ class Examiner:
         self._clock = clock
         self._cancel = cancel
         self._linked_roots = linked_roots
+        self._replace_dead_links = replace_dead_links
         self._on_bytes = on_bytes
         self._lock = threading.Lock()
         self.read_bytes = 0
@@ -140,8 +144,11 @@ class Examiner:
                 return self._present(entry, stat, depth)
 
     def _linked(self, entry: FileEntry, target: str, depth: Depth) -> Action:
-        if not any(target.startswith(f"{root}/") for root in self._linked_roots):
+        root = next((root for root in self._linked_roots if target.startswith(f"{root}/")), None)
+        if root is None:
             return Fetch(entry, f"expected a file, found a link to {target}", self._fetch_bytes(entry))
+        if not self._replace_dead_links and not os.path.isdir(root):
+            return Refuse(entry, f"linked to {target}, and {root} cannot be seen", problems.STORE_MISSING)
         try:
             descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:

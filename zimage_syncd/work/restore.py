@@ -61,7 +61,7 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
     site.monitor.begin("look at the stores", 0)
     choice = choose([item.source for item in sources], selection, site.repos, on_bytes)
     site.monitor.finish()
-    examiner = site.examiner()
+    examiner = site.examiner(replace_dead_links=True)
     planned: dict[str, str] = {}
     snapshots = []
     for chosen in choice.chosen:

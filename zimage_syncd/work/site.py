@@ -51,14 +51,15 @@ class Site:
         """The layout of a snapshot."""
         return next(layout for layout in self.layouts if key.layout in layout.names)
 
-    def examiner(self) -> Examiner:
-        """Looks at this cache's entries; bytes that it handles are the monitor's."""
+    def examiner(self, *, replace_dead_links: bool) -> Examiner:
+        """Looks at this cache's entries; bytes that it handles are the monitor's (see `Examiner`)."""
         return Examiner(
             self.disk,
             self.ledger,
             self.clock,
             self.cancel,
             linked_roots=self.linked_roots,
+            replace_dead_links=replace_dead_links,
             on_bytes=self.monitor.advance,
         )
 

@@ -131,7 +131,7 @@ def _snapshot(
 def _examine(site: Site, manifest: Manifest, depth: Depth) -> tuple[list[Action], int]:
     verb = "verify" if depth is Depth.DEEP else "check"
     site.monitor.begin(f"{verb} {manifest.key}", manifest.size_bytes)
-    examiner = site.examiner()
+    examiner = site.examiner(replace_dead_links=False)
     actions = examiner.examine(manifest, depth)
     site.monitor.finish()
     return actions, examiner.read_bytes
