@@ -218,10 +218,10 @@ def _show_results(stage: Stage) -> None:
     state = os.path.join(stage.cache, ".zimage-syncd")
     for kind in ("pictures", "reports"):
         directory = os.path.join(state, kind)
-        names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
-        if not names:
+        places = [entry.path for entry in os.scandir(directory)] if os.path.isdir(directory) else []
+        if not places:
             raise StepFailed(f"{directory} is empty")
-        print(f"   {kind:9} {os.path.join(directory, names[-1])}")  # noqa: T201
+        print(f"   {kind:9} {max(places, key=os.path.getmtime)}")  # noqa: T201
     print(f"   cache     {stage.cache}")  # noqa: T201
 
 

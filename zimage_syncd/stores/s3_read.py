@@ -29,6 +29,10 @@ _FIRST_PAUSE_S = 0.2
 _jitter = random.SystemRandom()
 
 
+_SETTLE_S = 0.2
+"""Between two readings of an object that seems to be under way; its writer needs milliseconds."""
+
+
 class Patience:
     """Counts the broken connections of one read, and waits a little longer after each.
 
@@ -53,6 +57,10 @@ class Patience:
             said = type(error).__name__ if error else "it ended early"
             raise StoreUnreachable(self._subject, f"{self._breaks} connections broke; the last: {said}") from error
         self._sleep(_jitter.uniform(0, _FIRST_PAUSE_S * 2**self._breaks))
+
+    def settle(self) -> None:
+        """Gives a server the time to finish what it is replacing."""
+        self._sleep(_SETTLE_S)
 
 
 class RangeRead:
@@ -157,7 +165,7 @@ def read_whole(client: S3Client, bucket: str, key: str, max_bytes: int, patience
 
     `rclone serve s3` gives an object that is being replaced with the size of one version and the bytes of another;
     its ETag, an MD5, tells. Elsewhere an ETag may be something else that looks like one (AWS with SSE-KMS), so what
-    is read twice alike is taken.
+    is read twice alike, with one ETag and some time between, is taken.
 
     Raises:
         ObjectMissing: there is none.
@@ -165,17 +173,20 @@ def read_whole(client: S3Client, bucket: str, key: str, max_bytes: int, patience
         StoreUnreachable: connections keep breaking, or the object keeps changing.
     """
     last = None
-    for _ in range(1 + MAX_BREAKS):
+    for _ in range(1 + 2 * MAX_BREAKS):
         data, etag = _read_once(client, bucket, key, max_bytes, patience)
-        if data == last or _agrees(etag, data):
+        if (data, etag) == last or _agrees(etag, data):
             return data
-        last = data
+        last = (data, etag)
+        patience.settle()
     raise StoreUnreachable(f"s3://{bucket}/{key}", "it changes faster than it can be read")
 
 
 def _agrees(etag: str, data: bytes) -> bool:
-    """Whether an ETag is the content's MD5, or none that content could be compared with."""
+    """Whether an ETag is the content's MD5, or one that says something else; no ETag at all says nothing."""
     plain = etag.strip('"')
+    if not plain:
+        return False
     return _MD5.fullmatch(plain) is None or md5_hex(data) == plain
 
 
