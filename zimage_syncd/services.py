@@ -23,7 +23,7 @@ from zimage_syncd.model.report import Finding, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.model.status import HealthReport, SnapshotRow, Status
-from zimage_syncd.model.verdict import LinkState
+from zimage_syncd.model.verdict import DataState, LinkState
 from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
 from zimage_syncd.process.probe import ProbeProcess
 from zimage_syncd.report.files import ReportFiles
@@ -130,7 +130,10 @@ class CacheServices:
 
     def verify(self, selection: Selection, *, deep: bool, repair: bool) -> Report:
         """Compares the cache with its last good manifests; mends where that is asked for."""
-        with self.workshop.site("verify") as site:
+        _, verdict = self.workshop.observe()
+        # A disk that the kernel has made read-only is the one that has to be looked at.
+        only_looking = DataState.READ_ONLY in verdict.data and not repair
+        with self.workshop.looking() if only_looking else self.workshop.site("verify") as site:
             report = verify(site, self._good_sources(), selection, deep=deep, repair=repair)
         links = self._link_findings(repair=repair) if selection == Selection() else []
         return self.keep(replace(report, findings=(*report.findings, *links)))

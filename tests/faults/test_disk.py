@@ -116,6 +116,7 @@ def test_a_read_only_disk_is_told(machine: Machine, backed_up: dict[str, tuple[o
     finished = machine.run("restore", expected=1)
     assert "ZS103" in finished.stderr
     assert "ZS103" in machine.run("status", expected=2).stdout
+    assert "no damage found" in machine.run("verify", "--deep").stdout
     assert machine.run("path", "org/name").stdout.strip().endswith("0123456789abcdef0123456789abcdef01234567")
 
 

@@ -123,7 +123,7 @@ def _snapshot(
         result = replace(result, action="incomplete")
     elif findings and repair:
         result, findings = _mend(site, sources, manifest, actions, result)
-    elif not findings:
+    elif not findings and site.shelf.load(key) is None:
         site.shelf.save(manifest)
     return _Checked(result, findings)
 
