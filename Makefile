@@ -65,6 +65,10 @@ test-long: $(VENV)/.dev $(VENV)/.probe  ## the tests that take minutes
 	@echo "==> long tests"
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadgroup -m "long and not machine and not gpu"
 
+.PHONY: bench
+bench: $(VENV)/.dev  ## backup, restore and verification beside s5cmd, on a real S3 server
+	@$(PY) benchmarks/transfer.py
+
 .PHONY: format
 format: $(VENV)/.dev  ## ruff's formatter
 	@$(PY) -m ruff check --fix-only $(CODE)

@@ -115,11 +115,22 @@ class BarProgress:
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
+        from rich.table import Column  # noqa: PLC0415
 
         self.finish()
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        whole = Column(no_wrap=True)
+        columns = (
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            ),
+            BarColumn(bar_width=16),
+            DownloadColumn(table_column=whole),
+            TransferSpeedColumn(table_column=whole),
+        )
         console = Console(file=self._stream)
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self._progress = Progress(
+            *columns, TimeRemainingColumn(table_column=whole), console=console, transient=True, expand=True
+        )
         self._task = self._progress.add_task(plain(task), total=total_bytes or None)
         self._progress.start()
 
