@@ -21,6 +21,9 @@ from zimage_syncd.ports import Cancel, Clock
 
 CYCLE = "cycle"
 _FIRST_START = "first start"
+_LOOK_AGAIN = "look again"
+_EVERY_MINUTE = Schedule("* * * * *")
+"""How often a cycle is tried again while the data disk is missing, foreign or read-only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,9 @@ class Service:
         if since is None:
             since = clock.now()
             duties.last_runs.set(_FIRST_START, since)
-        self._timer = Timer(
-            duties.schedules, duties.last_runs.get, self._runner.submit, clock, zone, duties.identity, since
-        )
+        self._blocked = False
+        schedules = {**duties.schedules, _LOOK_AGAIN: _EVERY_MINUTE}
+        self._timer = Timer(schedules, duties.last_runs.get, self._submit, clock, zone, duties.identity, since)
 
     def stop(self) -> None:
         """Asks the service to end; the job under way ends between two chunks."""
@@ -72,8 +75,15 @@ class Service:
         self._log.info("stopped")
         return 0
 
+    def _submit(self, name: str) -> None:
+        if name != _LOOK_AGAIN:
+            self._runner.submit(name)
+        elif self._blocked:
+            self._runner.submit(CYCLE)
+
     def _cycle(self) -> None:
         verdict, report = self._duties.cycle()
+        self._blocked = not verdict.may_write
         self._log.info(
             "disks looked at",
             system=str(verdict.system),

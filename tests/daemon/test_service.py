@@ -1,0 +1,144 @@
+"""The service: a cycle first, scheduled jobs after, and again while the data disk is missing."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+from tests.support.clock import HeldClock
+from zimage_syncd.daemon.service import Duties, Service
+from zimage_syncd.daemon.state import LastRuns
+from zimage_syncd.decide.due import Schedule
+from zimage_syncd.model.failures import CacheBusy, DataDiskMissing
+from zimage_syncd.model.report import Job, Report
+from zimage_syncd.model.verdict import CacheState, DataState, SystemState, Verdict
+
+
+class Log:
+    """A log that keeps its events."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def info(self, event: str, **fields: object) -> None:
+        self.events.append((event, fields))
+
+    warning = error = exception = info
+
+
+class Never:
+    def check(self) -> None:
+        pass
+
+
+class World:
+    """Duties that count, and a disk that comes and goes."""
+
+    def __init__(self) -> None:
+        self.clock = HeldClock()
+        self.log = Log()
+        self.data = DataState.HERE
+        self.calls: list[str] = []
+        self.failure: Exception | None = None
+        self.state = b"{}"
+
+    def cycle(self) -> tuple[Verdict, Report]:
+        self.calls.append("cycle")
+        verdict = Verdict(SystemState.SAME, frozenset({self.data}), CacheState.PRESENT, (), ())
+        return verdict, Report(Job.CYCLE, self.clock.now(), 0.0)
+
+    def quick(self) -> Report:
+        self.calls.append("quick")
+        if self.failure is not None:
+            raise self.failure
+        return Report(Job.VERIFY, self.clock.now(), 0.0)
+
+    def write(self, data: bytes) -> None:
+        self.state = data
+
+    def read(self) -> dict[str, object]:
+        import json
+
+        document = json.loads(self.state)
+        assert isinstance(document, dict)
+        return document
+
+    def service(self, quick: str = "") -> Service:
+        last_runs = LastRuns(self.read, self.write)
+        duties = Duties(self.cycle, {"quick": self.quick}, {"quick": Schedule(quick)}, last_runs, "cache-1")
+        return Service(duties, self.clock, UTC, Never(), self.log)
+
+
+def run_until_idle(service: Service) -> None:
+    """Runs what is queued, in this thread, and comes back."""
+    stopper = threading.Timer(0.3, service.stop)
+    stopper.start()
+    service._runner.run()
+    service._runner._stopped = False
+    stopper.join()
+
+
+def test_run_begins_with_a_cycle_and_ends_when_it_is_told_to() -> None:
+    world = World()
+    service = world.service()
+    threading.Timer(0.5, service.stop).start()
+    assert service.run() == 0
+    assert world.calls == ["cycle"]
+    assert world.log.events[0][0] == "started"
+    assert world.log.events[-1][0] == "stopped"
+
+
+def test_while_the_data_disk_is_missing_the_cycle_is_tried_again_every_minute() -> None:
+    world = World()
+    service = world.service()
+    world.data = DataState.MISSING
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    for _ in range(2):
+        world.clock.move(61)
+        service._timer.ask()
+        run_until_idle(service)
+    assert world.calls == ["cycle"] * 3
+    world.data = DataState.HERE
+    world.clock.move(61)
+    service._timer.ask()
+    run_until_idle(service)
+    assert world.calls == ["cycle"] * 4
+    world.clock.move(61)
+    service._timer.ask()
+    run_until_idle(service)
+    assert world.calls == ["cycle"] * 4
+
+
+def test_a_job_that_was_put_off_did_not_run_and_one_that_failed_did() -> None:
+    world = World()
+    service = world.service("* * * * *")
+    last_runs = LastRuns(world.read, world.write)
+    world.failure = CacheBusy("lock", "held")
+    service._runner.submit("quick")
+    run_until_idle(service)
+    assert last_runs.get("quick") is None
+    world.failure = DataDiskMissing("/mnt")
+    service._runner.submit("quick")
+    run_until_idle(service)
+    assert last_runs.get("quick") == world.clock.now()
+    assert any(fields.get("code") == "ZS101" for _, fields in world.log.events)
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_service() -> None:
+    world = World()
+    service = world.service()
+    world.failure = RuntimeError("surprise")
+    service._runner.submit("quick")
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    assert world.calls == ["quick", "cycle"]
+
+
+def test_what_lies_in_the_state_file_is_not_trusted() -> None:
+    for text in (b"{}", b'{"quick": 5}', b'{"quick": "yesterday"}', b'{"quick": "2026-01-01T00:00:00"}'):
+        world = World()
+        world.state = text
+        assert LastRuns(world.read, world.write).get("quick") is None
+    world.state = b'{"quick": "2026-01-01T00:00:00+00:00"}'
+    assert LastRuns(world.read, world.write).get("quick") == datetime(2026, 1, 1, tzinfo=UTC)
