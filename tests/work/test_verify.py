@@ -165,6 +165,25 @@ def test_a_damaged_list_of_files_is_named_mended_and_kept_aside(
     assert check(bench, archive).exit_code == 0
 
 
+def test_a_reference_that_names_no_commit_is_damaged_and_one_that_moved_is_not(
+    bench: Bench, archive: ObjectArchive, base: Path
+) -> None:
+    place = base.parents[1] / "refs/main"
+    place.write_text("f" * 40)
+    assert check(bench, archive).exit_code == 0
+    for bad in ("garbage", "", COMMIT[:-1] + "?"):
+        place.write_text(bad)
+        report = check(bench, archive, deep=False)
+        assert [finding.problem for finding in report.findings] == [problems.POINTER_DAMAGED]
+        check(bench, archive, deep=False, repair=True)
+        assert place.read_text() == COMMIT
+    place.unlink()
+    place.symlink_to("/etc/hostname")
+    check(bench, archive, deep=False, repair=True)
+    assert place.read_text() == COMMIT
+    assert not place.is_symlink()
+
+
 def test_two_swapped_files_are_both_named(bench: Bench, archive: ObjectArchive, base: Path) -> None:
     names = sorted(place for place in base.rglob("diffusion_pytorch_model-0000*"))
     first, second = (place.resolve() for place in names)

@@ -1,8 +1,27 @@
-"""Whether a list of a commit's files (`trees/<commit>.json`) was damaged, or written anew by a later library."""
+"""Whether a pointer was damaged, or moved or written anew by its library."""
 
 from __future__ import annotations
 
 import json
+import re
+
+_COMMIT = re.compile(rb"\s*[0-9a-f]{40}\s*")
+
+
+def is_damaged_pointer(path: str, found: bytes, recorded: str) -> bool:
+    """Whether a pointer's content can only be damage.
+
+    Args:
+        path: from the cache directory.
+        found: what lies on the disk.
+        recorded: what the manifest has.
+    """
+    if found == recorded.encode():
+        return False
+    if "/trees/" in path:
+        return is_damaged_list(found, recorded)
+    # A reference may name another commit by now, but nothing else than a commit.
+    return "/refs/" in path and bool(_COMMIT.fullmatch(recorded.encode())) and not _COMMIT.fullmatch(found)
 
 
 def is_damaged_list(found: bytes, recorded: str) -> bool:

@@ -225,7 +225,7 @@ NEVER_RECORDED = _add(
 )
 POINTER_DAMAGED = _add(
     "ZS218",
-    "the list of a commit's files is damaged",
+    "a pointer of the snapshot is damaged",
     _E,
     "Run `zimage-syncd verify --repair`: the library and this program rely on it.",
 )

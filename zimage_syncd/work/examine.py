@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from zimage_syncd.decide.damage import is_damaged_list
+from zimage_syncd.decide.damage import is_damaged_pointer
 from zimage_syncd.digest import PIECE_BYTES, FileDigests, hash_chunk
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, Stopped
@@ -98,17 +98,17 @@ class Examiner:
                 return self._pointer(entry)
 
     def _pointer(self, entry: PointerEntry) -> Action:
-        """A reference may move; the list of a commit's files (`trees/`) never changes, so another text is damage."""
+        """A reference may move; what is no commit any more, or a list (`trees/`) with another text, is damaged."""
         seen = self._disk.look(entry.path)
         if isinstance(seen, Absent):
             return Link(entry, "missing", problems.POINTER_MISSING)
-        if "/trees/" not in entry.path:
-            return Keep(entry, "there; a pointer may have moved")
+        if isinstance(seen, SeenLink):
+            return Link(entry, f"expected a file, found a link to {seen.target}", problems.POINTER_DAMAGED)
         if not isinstance(seen, SeenFile):
             return Refuse(entry, "expected a file; move away what lies there")
-        if is_damaged_list(self._read_text(entry, seen.stat.size_bytes), entry.text):
+        if is_damaged_pointer(entry.path, self._read_text(entry, seen.stat.size_bytes), entry.text):
             return Link(entry, "its content is not what was recorded", problems.POINTER_DAMAGED)
-        return Keep(entry, "there")
+        return Keep(entry, "there; a pointer may have moved")
 
     def _read_text(self, entry: PointerEntry, size_bytes: int) -> bytes:
         descriptor = self._disk.open_read(entry.path)
