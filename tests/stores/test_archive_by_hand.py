@@ -41,7 +41,9 @@ def restore(top: Path, *entries):
     write(archive / "blobs" / SHA256[:2] / SHA256, BYTES)
     write(archive / "manifests" / PLACE / f"{manifest_id}.json", data)
     write(archive / "refs" / PLACE / "main" / f"000000000001-{manifest_id}.json", b"{}")
-    found = re.search(r"<!-- restore-by-hand -->\n```bash\n(.*?)```\n", (ROOT / "docs/format.md").read_text(), re.DOTALL)
+    found = re.search(
+        r"<!-- restore-by-hand -->\n```bash\n(.*?)```\n", (ROOT / "docs/format.md").read_text(), re.DOTALL
+    )
     write(top / "script", found[1].encode())
     write(top / "outside/deep/kept", b"kept")
     command = ["bash", top / "script", archive, *PLACE.replace("%2F", "/").split("/", 2), "main"]

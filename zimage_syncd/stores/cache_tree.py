@@ -69,7 +69,6 @@ class CacheTree:
 
         Raises:
             StoreMissing, StoreDenied, StoreUnreachable: the tree cannot be seen.
-            StoreBroken: a record cannot be understood.
             PathUnreadable: a directory of it cannot be listed.
         """
         self._files.check()
