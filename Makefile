@@ -66,8 +66,8 @@ test-long: $(VENV)/.dev $(VENV)/.probe  ## the tests that take minutes
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadgroup -m "long and not machine and not gpu"
 
 .PHONY: bench
-bench: $(VENV)/.dev  ## backup, restore and verification beside s5cmd, on a real S3 server
-	@$(PY) benchmarks/transfer.py
+bench: $(VENV)/.dev  ## backup, restore and verification beside other tools, on a real S3 server; BENCH="--runs 1 --only restore" narrows it
+	@$(PY) -m benchmarks.transfer $(BENCH)
 
 .PHONY: format
 format: $(VENV)/.dev  ## ruff's formatter

@@ -1,130 +1,198 @@
-"""Backup, verified restore and deep verification against a real S3 server, beside s5cmd and plain copying.
+"""Backup and verified restore against a real S3 server, beside the tools that people would use instead.
 
-    .venv/bin/python benchmarks/transfer.py --megabytes 512 --runs 3
+    make bench                                        everything, as docs/performance.md has it
+    python -m benchmarks.transfer --megabytes 512 --runs 3 --only restore
 
-Same data, same SeaweedFS on loopback, interleaved runs (A B A B …); medians of wall and of CPU seconds of the client's
-process tree. s5cmd verifies nothing. The numbers of one run belong together; the machine is shared.
+One data set, one SeaweedFS on loopback, interleaved runs. s5cmd and rclone verify nothing cryptographic.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.dataset import FULL_MEGABYTES, Dataset, build
+from benchmarks.harness import Case, Harness
+from benchmarks.server import BenchServer, bench_server
 
-from tests.support.caches import hf_snapshot  # noqa: E402
-from tests.support.seaweedfs import seaweedfs  # noqa: E402
-from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes  # noqa: E402
-
-SHARES = (1246, 1246, 584, 495, 499, 12, 21)
-"""Megabytes of Z-Image-Turbo's files at 1/8 of their size."""
-
-
-def build(root: Path, megabytes: int) -> int:
-    """Lays a Hugging Face cache out in the model's proportions; returns its bytes."""
-    files = pipeline_files()
-    for number, share in enumerate(SHARES):
-        size = share * megabytes * 10**6 // sum(SHARES)
-        files[f"part{number}/model.safetensors"] = safetensors_bytes({"x": os.urandom(size)})
-    hf_snapshot(root, files)
-    return sum(len(data) for data in files.values())
-
-
-def measured(act: Callable[[], None]) -> tuple[float, float]:
-    """Wall and CPU seconds of the child processes that `act` runs."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    act()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.monotonic() - began, cpu
+_BIN = str(Path(sys.executable).parent)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=512)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--directory", default=None, help="where data and server lie; /dev/shm for RAM")
+    """Parses, builds, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=FULL_MEGABYTES)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--ram", default="/dev/shm", help="where the server, the cache and one destination lie")
+    parser.add_argument("--disk", default=None, help="the other destination; default: the temporary directory")
+    parser.add_argument("--only", action="append", default=[], help="groups whose name holds this")
+    parser.add_argument("--cases", default="", help="peers whose name holds this; ours is always there")
+    parser.add_argument("--json", type=Path, default=None, help="where all samples are written to")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.directory) as place:
-        run(Path(place), options.megabytes, options.runs)
+    with tempfile.TemporaryDirectory(dir=options.ram) as ram, tempfile.TemporaryDirectory(dir=options.disk) as disk:
+        dataset = build(Path(ram) / "cache", options.megabytes)
+        with bench_server(Path(ram) / "server") as server:
+            bench = Bench(dataset, server, Path(ram), Path(disk))
+            for title, cases in bench.groups():
+                if any(word in title for word in options.only) or not options.only:
+                    chosen = [case for case in cases() if options.cases in case.name or case.name.startswith("ours")]
+                    bench.harness.run(title, chosen, options.runs)
+            if options.json is not None:
+                bench.harness.save(options.json)
 
 
-def run(place: Path, megabytes: int, runs: int) -> None:
-    """Builds, measures, prints."""
-    (place / "server").mkdir()
-    size = build(place / "cache", megabytes)
-    with seaweedfs(place / "server") as server:
+class Bench:
+    """What is compared."""
+
+    def __init__(self, dataset: Dataset, server: BenchServer, ram: Path, disk: Path) -> None:
+        self._dataset = dataset
+        self._server = server
+        self._ram = ram
+        self._disk = disk
         environment = {
             **os.environ,
-            "AWS_ACCESS_KEY_ID": server.access_key,
-            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+            "PATH": f"{_BIN}:{os.environ.get('PATH', '')}",
+            "AWS_ACCESS_KEY_ID": server.http.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.http.secret_key,
             "AWS_REGION": "us-east-1",
+            "AWS_CA_BUNDLE": str(server.certificate),
+            "RESTIC_PASSWORD": "benchmark",
+            "RESTIC_CACHE_DIR": str(ram / "restic-cache"),
         }
-        results: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for _ in range(runs):
-            for name, act in rounds(
-                place, server.endpoint_url, server.make_bucket(), server.make_bucket(), environment
-            ):
-                results[name].append(measured(act))
-    print(f"{size / 1e6:.0f} MB, {runs} interleaved runs, medians")
-    for name, values in results.items():
-        wall, cpu = (statistics.median(column) for column in zip(*values, strict=True))
-        print(f"{name:34} {wall:7.2f} s  {cpu:7.2f} CPU-s  {size / wall / 1e6:8.0f} MB/s")
-    print(json.dumps({"size_bytes": size, "results": results}))
+        self.harness = Harness(environment, server.pid)
+        self._full = ""
+        """The bucket that restores read from: an archive below `ours/`, and the plain files below `files/`."""
 
+    def groups(self) -> list[tuple[str, Callable[[], list[Case]]]]:
+        """Titles, and how their cases are made."""
+        return [
+            ("backup to S3", self._backups),
+            ("backup again, nothing changed", self._again),
+            ("restore from S3 over HTTP to RAM", lambda: self._restores(self._ram / "copy")),
+            ("restore from S3 over HTTP to the disk", lambda: self._restores(self._disk / "copy", sync=True)),
+            ("restore from S3 over HTTPS to RAM", lambda: self._restores(self._ram / "copy", tls=True)),
+        ]
 
-def rounds(
-    place: Path, endpoint: str, ours: str, theirs: str, environment: dict[str, str]
-) -> list[tuple[str, Callable[[], None]]]:
-    """One round of everything that is compared."""
-    cache, copy = place / "cache", place / "copy"
-    config = place / "config.toml"
-    config.write_text(
-        f'[cache]\ndir = "{cache}"\n[stores.bucket]\nurl = "s3://{ours}/x"\nendpoint_url = "{endpoint}"\n'
-        f'region = "us-east-1"\n[daemon]\nstate_dir = "{place}/state"\n'
-    )
-    shutil.rmtree(cache / ".zimage-syncd", ignore_errors=True)
-    s5cmd = [shutil.which("s5cmd", path=str(Path(sys.executable).parent)) or "s5cmd", "--endpoint-url", endpoint]
-    blobs = cache / "hub/models--org--name/blobs"
+    def _config(self, bucket: str, *, tls: bool = False) -> str:
+        place = self._ram / f"{bucket}{'-tls' if tls else ''}.toml"
+        bundle = f'ca_bundle = "{self._server.certificate}"\n' if tls else ""
+        place.write_text(
+            f'[cache]\ndir = "{self._dataset.cache}"\n'
+            f'[stores.bucket]\nurl = "s3://{bucket}/ours"\nregion = "us-east-1"\n'
+            f'endpoint_url = "{self._server.endpoint(tls=tls)}"\n{bundle}'
+            f'[restore]\norder = ["bucket"]\n[backup]\nto = ["bucket"]\n'
+            f'[daemon]\nstate_dir = "{self._ram}/state"\n'
+        )
+        return str(place)
 
-    def call(*command: str) -> Callable[[], None]:
-        def act() -> None:
-            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def _ours(self, config: str, *words: str) -> list[str]:
+        return [sys.executable, "-m", "zimage_syncd", "--config", config, *words]
 
-        return act
+    def _s5cmd(self, *words: str, tls: bool = False) -> list[str]:
+        return ["s5cmd", "--endpoint-url", self._server.endpoint(tls=tls), *words]
 
-    def fresh(act: Callable[[], None]) -> Callable[[], None]:
-        def cleared() -> None:
-            shutil.rmtree(copy, ignore_errors=True)
-            copy.mkdir()
-            act()
+    def _rclone(self, *words: str, tls: bool = False) -> list[str]:
+        remote = (
+            f":s3,provider=SeaweedFS,env_auth=true,region=us-east-1,force_path_style=true,"
+            f"endpoint='{self._server.endpoint(tls=tls)}':"
+        )
+        certificate = ["--ca-cert", str(self._server.certificate)] if tls else []
+        return ["rclone", "--config", os.devnull, *certificate, *(word.replace("REMOTE:", remote) for word in words)]
 
-        return cleared
+    def _boto(self, verb: str, bucket: str, directory: Path, *, tls: bool = False) -> list[str]:
+        program = str(Path(__file__).with_name("boto.py"))
+        return [sys.executable, program, verb, self._server.endpoint(tls=tls), bucket, "files/", str(directory)]
 
-    zimage = [sys.executable, "-m", "zimage_syncd", "--config", str(config)]
-    return [
-        ("backup: zimage-syncd (hashes all)", call(*zimage, "backup")),
-        ("backup: s5cmd", call(*s5cmd, "cp", f"{blobs}/", f"s3://{theirs}/")),
-        ("backup again, nothing changed", call(*zimage, "backup")),
-        ("restore: zimage-syncd (verifies all)", fresh(call(*zimage, "restore", "--to", str(copy)))),
-        ("restore: s5cmd", fresh(call(*s5cmd, "cp", f"s3://{theirs}/*", f"{copy}/"))),
-        ("restore: cp -r (no network)", fresh(call("cp", "-r", str(blobs), str(copy)))),
-        ("verify --deep", call(*zimage, "verify", "--deep")),
-        ("sha256sum, one after the other", call("sh", "-c", f"sha256sum {blobs}/*")),
-    ]
+    def _backups(self) -> list[Case]:
+        size, blobs = self._dataset.size_bytes, self._dataset.blobs
+        bucket = ""
+
+        def fresh(command: Callable[[str], Sequence[Sequence[str]]], name: str) -> Case:
+            commands: list[Sequence[str]] = []
+
+            def before() -> None:
+                nonlocal bucket
+                shutil.rmtree(self._dataset.cache / ".zimage-syncd", ignore_errors=True)
+                bucket = self._server.http.make_bucket()
+                commands[:] = command(bucket)
+
+            return Case(name, commands, size, before, lambda: self._server.drop_bucket(bucket))
+
+        return [
+            fresh(lambda bucket: [self._ours(self._config(bucket), "backup")], "ours (hashes all)"),
+            fresh(lambda bucket: [self._s5cmd("cp", f"{blobs}/", f"s3://{bucket}/")], "s5cmd cp"),
+            fresh(
+                lambda bucket: [
+                    self._rclone(
+                        *("copy", str(blobs), f"REMOTE:{bucket}", "--transfers", "4", "--s3-chunk-size", "16M"),
+                        *("--s3-upload-concurrency", "4"),
+                    )
+                ],
+                "rclone copy",
+            ),
+            fresh(lambda bucket: [self._boto("put", bucket, blobs)], "boto3 upload_file"),
+            fresh(
+                lambda bucket: [
+                    ["restic", "-r", self._restic(bucket), "init"],
+                    ["restic", "-r", self._restic(bucket), "backup", "--quiet", str(blobs)],
+                ],
+                "restic backup (hashes, compresses, encrypts)",
+            ),
+        ]
+
+    def _restic(self, bucket: str) -> str:
+        return f"s3:{self._server.endpoint(tls=False)}/{bucket}"
+
+    def _again(self) -> list[Case]:
+        config = self._config(self._filled())
+        return [Case("ours", [self._ours(config, "backup")], self._dataset.size_bytes)]
+
+    def _restores(self, destination: Path, *, tls: bool = False, sync: bool = False) -> list[Case]:
+        size, bucket = self._dataset.size_bytes, self._filled()
+        config = self._config(bucket, tls=tls)
+        synced = [["sync", "-f", str(destination.parent)]] if sync else []
+        blobs = f"REMOTE:{bucket}/files"
+
+        def case(name: str, *commands: Sequence[str]) -> Case:
+            def before() -> None:
+                after()
+                destination.mkdir()
+                if sync:
+                    os.sync()
+
+            def after() -> None:
+                shutil.rmtree(destination, ignore_errors=True)
+
+            return Case(name, [*commands, *synced], size, before, after)
+
+        s5cmd = self._s5cmd("cp", f"s3://{bucket}/files/*", f"{destination}/", tls=tls)
+        rclone = self._rclone(
+            *("copy", blobs, str(destination), "--transfers", "4", "--multi-thread-streams", "4"),
+            *("--multi-thread-chunk-size", "16M", "--ignore-checksum"),
+            tls=tls,
+        )
+        b3sum = ["sh", "-c", f"b3sum --num-threads 2 {destination}/*"]
+        return [
+            case("ours (verifies all)", self._ours(config, "restore", "--to", str(destination))),
+            case("s5cmd cp", s5cmd),
+            case("rclone copy", rclone),
+            case("s5cmd cp, then b3sum", s5cmd, b3sum),
+            case("boto3 download_file", self._boto("get", bucket, destination, tls=tls)),
+            case("cp of the same bytes (no network)", ["cp", "-r", f"{self._dataset.blobs}/.", str(destination)]),
+        ]
+
+    def _filled(self) -> str:
+        if not self._full:
+            self._full = self._server.http.make_bucket()
+            setup = Harness(self.harness.environment)
+            setup.measure(Case("ours", [self._ours(self._config(self._full), "backup")], 0))
+            setup.measure(Case("s5cmd", [self._s5cmd("cp", f"{self._dataset.blobs}/", f"s3://{self._full}/files/")], 0))
+        return self._full
 
 
 if __name__ == "__main__":

@@ -26,11 +26,17 @@ def seaweedfs(directory: Path) -> Iterator[S3Server]:
     Args:
         directory: the same for all processes of a test run.
     """
-    with processes.shared(directory, lambda: _begin(directory)) as known:
-        yield _server(known["s3.port"])
+    with processes.shared(directory, lambda: begin(directory)) as known:
+        yield owned_server(known["s3.port"])
 
 
-def _begin(directory: Path) -> dict[str, Any]:
+def begin(directory: Path, *options: str) -> dict[str, Any]:
+    """Starts a server with its data in a directory; returns its `pid` and its ports by the names of its options.
+
+    Args:
+        directory: of its data and its log.
+        options: more ones of `weed server`; the last of two alike counts.
+    """
     identities = directory / "identities.json"
     identities.write_text(json.dumps({"identities": _identities()}))
     names = [name for port in _PORTS for name in (port, f"{port}.grpc")]
@@ -38,9 +44,9 @@ def _begin(directory: Path) -> dict[str, Any]:
     data = directory / "data"
     data.mkdir(exist_ok=True)
     log = directory / "weed.log"
-    pid = processes.start(_command(data, identities, ports), log)
+    pid = processes.start([*_command(data, identities, ports), *options], log)
     try:
-        processes.wait_until(_server(ports["s3.port"]).answers, pid, log)
+        processes.wait_until(owned_server(ports["s3.port"]).answers, pid, log)
     except BaseException:
         processes.stop(pid)
         raise
@@ -76,5 +82,6 @@ def _identity(name: str, keys: tuple[str, str], actions: list[str]) -> dict[str,
     return {"name": name, "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}], "actions": actions}
 
 
-def _server(port: int) -> S3Server:
+def owned_server(port: int) -> S3Server:
+    """The server that listens there, as its owner and its denied user see it."""
     return S3Server(f"http://127.0.0.1:{port}", *_OWNER, *_DENIED)
