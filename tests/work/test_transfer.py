@@ -11,7 +11,8 @@ from tests.support.site import Bench, BytesSource, entry_of
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
-from zimage_syncd.work.transfer import Gather, Gathered, Transfer
+from zimage_syncd.work.gathering import Gather, Gathered
+from zimage_syncd.work.transfer import Transfer
 
 
 def gather(bench: Bench, file: FileEntry) -> Gather:
@@ -24,7 +25,9 @@ def gather(bench: Bench, file: FileEntry) -> Gather:
 
 
 def run(bench: Bench, sources: Sequence[BytesSource], files: Sequence[FileEntry]) -> Gathered:
-    return Transfer(sources, bench.monitor, bench.cancel, workers=3).run([gather(bench, file) for file in files])
+    return Transfer(sources, bench.clock, bench.monitor, bench.cancel, workers=3).run(
+        [gather(bench, file) for file in files]
+    )
 
 
 @pytest.fixture
@@ -62,7 +65,8 @@ def test_a_corrupt_chunk_comes_from_the_next_source_and_is_told(
     result = run(bench, [bad, source], files)
     assert not result.failed
     assert (bench.root / files[0].path).read_bytes() == contents[files[0].path]
-    assert result.read_bytes["one"] == CHUNK_BYTES
+    # What has not been asked for yet comes from the other one, too.
+    assert result.read_bytes["one"] >= CHUNK_BYTES
     assert [(f.problem, f.subject, f.chunks) for f in result.findings] == [
         (problems.CHUNK_CORRUPT, files[0].path, (1,))
     ]
@@ -128,6 +132,8 @@ def test_many_files_are_never_all_open_at_once(bench: Bench) -> None:
 
         return Gather(file, begin, plain.missing, finish)  # type: ignore[arg-type]
 
-    result = Transfer([source], bench.monitor, bench.cancel, workers=3).run([counted(file) for file in files])
+    result = Transfer([source], bench.clock, bench.monitor, bench.cancel, workers=3).run(
+        [counted(file) for file in files]
+    )
     assert len(result.finished) == 300
     assert most <= 64

@@ -126,9 +126,11 @@ class SqliteLedger:
         rows = self._rows("SELECT mtime_ns, sha256 FROM files WHERE path = ?", (_key(path),))
         return rows == [(mtime_ns, bytes.fromhex(sha256))]
 
-    def record(self, path: RelPath, stat: FileStat, digests: FileDigests, verified_at: datetime) -> None:
-        """Keeps what was just computed. Does nothing for a file that changed less than 2 s before."""
-        if verified_at.timestamp() * 1e9 - max(stat.mtime_ns, stat.ctime_ns) < _SETTLED_NS:
+    def record(
+        self, path: RelPath, stat: FileStat, digests: FileDigests, verified_at: datetime, *, settled: bool = False
+    ) -> None:
+        """Keeps what was just computed (see `ports.Ledger.record`)."""
+        if not settled and verified_at.timestamp() * 1e9 - max(stat.mtime_ns, stat.ctime_ns) < _SETTLED_NS:
             return
         self._write(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -13,8 +13,6 @@ import re
 import secrets
 from collections.abc import Iterator
 
-from filelock import FileLock, SoftFileLock
-
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.tree import Tree
 from zimage_syncd.model.path import RelPath, resolve_link
@@ -49,6 +47,8 @@ def payload_lock(tree: Tree, payload: RelPath) -> Iterator[None]:
         PathUnwritable, DiskError: the lock cannot be made.
         TimeoutError: somebody held it for a minute.
     """
+    from filelock import FileLock, SoftFileLock  # noqa: PLC0415 - few caches have shared blobs
+
     name = f"{payload.name}.lock"
     with tree.parent(payload, create=True) as directory, translated(tree.absolute(payload), writing=True):
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

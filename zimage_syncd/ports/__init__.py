@@ -12,6 +12,7 @@ from zimage_syncd.ports.sources import (
     PartBody,
     SnapshotSource,
     StoredSnapshot,
+    Strained,
 )
 from zimage_syncd.ports.state import Ledger, LedgerEntry, ManifestShelf, PendingUpload, Probe, ReportStore
 
@@ -43,5 +44,6 @@ __all__ = [
     "SeenLink",
     "SnapshotSource",
     "StoredSnapshot",
+    "Strained",
     "file_stat",
 ]

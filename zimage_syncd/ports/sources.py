@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.plan import LinkMode
@@ -51,6 +51,14 @@ class ChunkSource(Protocol):
 
     def local_path(self, file: FileEntry) -> str | None:
         """Absolute path of a file with exactly this content on a mounted file system, if the source has one."""
+
+
+@runtime_checkable
+class Strained(Protocol):
+    """A source that can tell when it is asked for too much."""
+
+    def setbacks(self) -> int:
+        """How often so far it asked for less (503, SlowDown), did not answer in time, or broke off."""
 
 
 class SnapshotSource(ChunkSource, Protocol):

@@ -50,8 +50,13 @@ class Ledger(Protocol):
         If so, other content under the same time is the disk's doing and nobody's work.
         """
 
-    def record(self, path: RelPath, stat: FileStat, digests: FileDigests, verified_at: datetime) -> None:
-        """Keeps what was just computed. Does nothing for a file that changed less than 2 s before."""
+    def record(
+        self, path: RelPath, stat: FileStat, digests: FileDigests, verified_at: datetime, *, settled: bool = False
+    ) -> None:
+        """Keeps what was just computed. Does nothing for a file that changed less than 2 s before, unless `settled`.
+
+        Settled is what `Disk.finish_file` gave its name: its time of modification is one that no later write gives it.
+        """
 
     def forget(self, path: RelPath) -> None:
         """Removes what is known of a file."""

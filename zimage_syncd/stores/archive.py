@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.snapshot import LayoutName, RepoId, SnapshotKey
-from zimage_syncd.ports import BlobInfo, BlobUpload, Clock, OnBytes, StoredSnapshot
+from zimage_syncd.ports import BlobInfo, BlobUpload, Clock, OnBytes, StoredSnapshot, Strained
 from zimage_syncd.stores.archive_blobs import Blobs
 from zimage_syncd.stores.archive_intents import Intents, OpenIntent
 from zimage_syncd.stores.archive_keys import MARKER_KEY, blob_key
@@ -123,6 +123,10 @@ class ObjectArchive:
             StoreBroken: its blob ends before.
         """
         return self._blobs.read(file, offset, length, buffer)
+
+    def setbacks(self) -> int:
+        """How often the store was asked for too much (see `ports.Strained`)."""
+        return self._store.setbacks() if isinstance(self._store, Strained) else 0
 
     def local_path(self, file: FileEntry) -> str | None:
         """Absolute path of a file's blob on a mounted file system, where it has one of the right size."""

@@ -6,6 +6,7 @@ through s3transfer. Nothing depends on conditional writes; they are used where a
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -46,6 +47,8 @@ class S3Store:
         self._prefix = f"{keys.checked_key(stripped)}/" if stripped else ""
         self._client = open_client(settings)
         self._conditional: bool | None = None
+        self._lock = threading.Lock()
+        self._setbacks = 0
 
     def describe(self) -> str:
         """Its address without secrets, for people."""
@@ -207,5 +210,13 @@ class S3Store:
     def _translated(self, key: str) -> AbstractContextManager[None]:
         return translated(f"s3://{self._bucket}/{self._prefix}{key}")
 
+    def setbacks(self) -> int:
+        """How often a read was asked to slow down, timed out or broke off (see `ports.Strained`)."""
+        return self._setbacks
+
+    def _note_setback(self) -> None:
+        with self._lock:
+            self._setbacks += 1
+
     def _patience(self, whole_key: str) -> Patience:
-        return Patience(f"s3://{self._bucket}/{whole_key}", self._sleep)
+        return Patience(f"s3://{self._bucket}/{whole_key}", self._sleep, self._note_setback)

@@ -6,6 +6,7 @@ includes access keys and signatures.
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,7 +43,7 @@ _NO_CREDENTIALS = (
 )
 _NO_ANSWER = (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, urllib3.exceptions.HTTPError)
 
-BREAKS = (*_NO_ANSWER, OSError)
+BREAKS = (*_NO_ANSWER, OSError, http.client.HTTPException)
 """What a connection that breaks while a body is read may raise."""
 
 

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from zimage_syncd.digest import md5_hex
 from zimage_syncd.model.failures import StoreBroken, StoreUnreachable
+from zimage_syncd.stores.s3_body import Body
 from zimage_syncd.stores.s3_errors import BREAKS, code_of, status_of, translated
 from zimage_syncd.stores.s3_settings import S3Client
 
@@ -39,11 +40,15 @@ class Patience:
     Args:
         subject: the object, for people.
         sleep: waits for so many seconds.
+        on_setback: called for every broken connection, and every answer that came only when it was asked for again.
     """
 
-    def __init__(self, subject: str, sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self, subject: str, sleep: Callable[[float], None], on_setback: Callable[[], None] = lambda: None
+    ) -> None:
         self._subject = subject
         self._sleep = sleep
+        self.on_setback = on_setback
         self._breaks = 0
 
     def lose(self, error: Exception | None) -> None:
@@ -53,6 +58,7 @@ class Patience:
             StoreUnreachable: too many have.
         """
         self._breaks += 1
+        self.on_setback()
         if self._breaks > MAX_BREAKS:
             said = type(error).__name__ if error else "it ended early"
             raise StoreUnreachable(self._subject, f"{self._breaks} connections broke; the last: {said}") from error
@@ -106,18 +112,20 @@ class RangeRead:
             finally:
                 body.close()
 
-    def _open(self) -> tuple[Answer, int]:
+    def _open(self) -> tuple[Body, int]:
         """A body, and how many of its bytes come before the position."""
         wanted = f"bytes={self._position}-{self._end - 1}"
         with translated(self._subject):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=wanted)
+                if answer["ResponseMetadata"].get("RetryAttempts"):
+                    self._patience.on_setback()
             except ClientError as error:
                 if status_of(error) == 416 or code_of(error) == "InvalidRange":
                     raise StoreBroken(self._subject, f"ends before byte {self._end}") from error
                 raise
         try:
-            return answer["Body"], self._skip(answer)
+            return Body(answer["Body"]), self._skip(answer)
         except StoreBroken:
             answer["Body"].close()
             raise
@@ -148,10 +156,10 @@ class RangeRead:
         length = answer.get("ContentLength")
         return first, self._end if length is None else first + int(length)
 
-    def _take(self, body: Answer, room: memoryview) -> int:
+    def _take(self, body: Body, room: memoryview) -> int:
         """Reads some bytes; 0 where the connection broke and another may be tried."""
         try:
-            count = int(body.readinto(room))
+            count = body.readinto(room)
         except BREAKS as error:
             self._patience.lose(error)
             return 0

@@ -49,12 +49,12 @@ class S3Settings:
     """Belongs to `access_key`."""
     session_token: str = field(default="", repr=False)
     """Of temporary credentials."""
-    max_connections: int = 16
+    max_connections: int = 32
     """Kept open at once: as many as there are workers."""
     connect_timeout_s: float = 10
     """Until a connection stands."""
-    read_timeout_s: float = 60
-    """Between two bytes."""
+    read_timeout_s: float = 30
+    """Between two bytes; a read then goes on with another connection."""
     max_attempts: int = 4
     """Of one request, the first included."""
 

@@ -18,11 +18,21 @@ from zimage_syncd.model.manifest import Entry, FileEntry, LinkEntry, PointerEntr
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import Action, Fetch, Keep, Link, LinkMode, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding
-from zimage_syncd.ports import Cancel, ChunkSource, Clock, Disk, FileStat, Ledger, Monitor, Partial, SeenFile
-from zimage_syncd.work.transfer import Gather, Gathered, Transfer
-
-_WORTH_WAITING_BYTES = 2**30
-_SETTLED_S = 2.0
+from zimage_syncd.ports import (
+    Cancel,
+    ChunkSource,
+    Clock,
+    Disk,
+    FileStat,
+    Ledger,
+    ManifestShelf,
+    Monitor,
+    Partial,
+    SeenFile,
+)
+from zimage_syncd.work.at_hand import find_at_hand
+from zimage_syncd.work.gathering import Gather, Gathered
+from zimage_syncd.work.transfer import Transfer
 
 _AT_THE_TOP = RelPath("trial")
 """Stands for the cache directory itself, where reflinks are tried."""
@@ -49,9 +59,12 @@ class Applied:
 class Applier:
     """Carries actions out on one cache."""
 
-    def __init__(self, disk: Disk, ledger: Ledger, clock: Clock, monitor: Monitor, cancel: Cancel) -> None:
+    def __init__(
+        self, disk: Disk, ledger: Ledger, shelf: ManifestShelf, clock: Clock, monitor: Monitor, cancel: Cancel
+    ) -> None:
         self._disk = disk
         self._ledger = ledger
+        self._shelf = shelf
         self._clock = clock
         self._monitor = monitor
         self._cancel = cancel
@@ -74,7 +87,8 @@ class Applier:
                     done.failed[entry.path] = Finding(problem, entry.path, reason)
                 case Keep() | Link():
                     pass
-        done.gathered = Transfer(sources, self._monitor, self._cancel).run(gathers)
+        at_hand = find_at_hand(self._disk, self._shelf, [gather.file for gather in gathers])
+        done.gathered = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand).run(gathers)
         done.failed.update({path: finding_of(failure) for path, failure in done.gathered.failed.items()})
         # Of a file that failed, its failure says as much.
         done.findings.extend(item for item in done.gathered.findings if item.subject not in done.failed)
@@ -180,21 +194,16 @@ class Applier:
             os.close(descriptor)
 
     def _record(self, plan: SnapshotPlan, done: Applied) -> None:
-        """Keeps what was just proved.
+        """Keeps what was just proved; a finished file's time of modification is one that no later write can give it."""
+        for file in plan.manifest.files:
+            stat = done.gathered.finished.get(file.path)
+            seen = self._disk.look(file.path) if stat is not None else None
+            if isinstance(seen, SeenFile) and seen.stat == stat:
+                self._remember(file, seen.stat, settled=True)
 
-        The ledger takes no file that changed less than 2 s ago; to read a large one again would cost more than waiting.
-        """
-        finished = [file for file in plan.manifest.files if file.path in done.gathered.finished]
-        if sum(file.size_bytes for file in finished) >= _WORTH_WAITING_BYTES:
-            self._clock.sleep(_SETTLED_S)
-        for file in finished:
-            seen = self._disk.look(file.path)
-            if isinstance(seen, SeenFile) and seen.stat == done.gathered.finished[file.path]:
-                self._remember(file, seen.stat)
-
-    def _remember(self, entry: FileEntry, stat: FileStat) -> None:
+    def _remember(self, entry: FileEntry, stat: FileStat, *, settled: bool = False) -> None:
         digests = FileDigests(entry.size_bytes, entry.sha256, "", entry.chunks)
-        self._ledger.record(entry.path, stat, digests, self._clock.now())
+        self._ledger.record(entry.path, stat, digests, self._clock.now(), settled=settled)
 
     def _links(self, actions: Sequence[Action], done: Applied) -> None:
         for action in actions:

@@ -65,7 +65,7 @@ class Site:
 
     def applier(self) -> Applier:
         """Carries actions out on this cache."""
-        return Applier(self.disk, self.ledger, self.clock, self.monitor, self.cancel)
+        return Applier(self.disk, self.ledger, self.shelf, self.clock, self.monitor, self.cancel)
 
 
 def selects(selection: Selection, key: SnapshotKey, names: tuple[str, ...], repos: tuple[RepoId, ...] = ()) -> bool:

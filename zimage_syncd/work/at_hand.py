@@ -1,0 +1,106 @@
+"""Chunks that lie on this disk already, under other names: the same weights in another library's layout, mostly.
+
+A hint only: what is read is compared like everything else, and what is not right is fetched from a store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from zimage_syncd.digest import read_pieces
+from zimage_syncd.model.failures import BlobMissing, DiskError
+from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.ports import Disk, ManifestShelf, SeenFile
+
+NAME = "this disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk lies."""
+
+    path: RelPath
+    """In which file."""
+    offset: int
+    """Where it begins there, in bytes."""
+
+
+class AtHand:
+    """A `ports.ChunkSource` of what is on the disk.
+
+    Args:
+        disk: the cache; None: nothing is at hand.
+        places: where chunks lie, by their BLAKE3.
+    """
+
+    def __init__(self, disk: Disk | None = None, places: Mapping[str, Place] | None = None) -> None:
+        self._disk = disk
+        self._places = dict(places or {})
+
+    @property
+    def name(self) -> str:
+        """As reports show it."""
+        return NAME
+
+    def has(self, digest: str) -> bool:
+        """Whether a chunk seems to be here."""
+        return digest in self._places
+
+    def forget(self, digest: str) -> None:
+        """A chunk was not what it seemed to be."""
+        self._places.pop(digest, None)
+
+    def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        """Yields one chunk of a file from wherever it lies (see `ports.ChunkSource.read`).
+
+        Raises:
+            BlobMissing: it is there no more.
+            DiskError: the disk cannot give it.
+        """
+        place = self._places.get(file.chunks[offset // CHUNK_BYTES])
+        if place is None or self._disk is None:
+            raise BlobMissing(file.path, f"{NAME} does not have this chunk")
+        try:
+            descriptor = self._disk.open_read(place.path)
+        except FileNotFoundError as error:
+            raise BlobMissing(file.path, f"{NAME}: {place.path} is gone") from error
+        try:
+            yield from read_pieces(descriptor, place.offset, length, buffer)
+        except OSError as error:
+            raise DiskError(place.path, str(error.strerror)) from error
+        finally:
+            os.close(descriptor)
+
+    def local_path(self, file: FileEntry) -> str | None:  # noqa: ARG002 - chunks, not files
+        """Nothing is linked to what another snapshot owns."""
+        return None
+
+
+def find_at_hand(disk: Disk, shelf: ManifestShelf, wanted: Iterable[FileEntry]) -> AtHand:
+    """Looks for chunks of files in what other snapshots of the same cache hold.
+
+    Args:
+        disk: the cache.
+        shelf: the last good manifests of its snapshots.
+        wanted: files that are to be gathered; themselves they are no source.
+    """
+    wanted = list(wanted)
+    own = {file.path for file in wanted}
+    digests = {digest for file in wanted for digest in file.chunks}
+    places: dict[str, Place] = {}
+    for key in shelf.keys() if digests else ():
+        manifest = shelf.load(key)
+        for file in manifest.files if manifest is not None else ():
+            if file.path not in own and not digests.isdisjoint(file.chunks) and _is_there(disk, file):
+                for index, digest in enumerate(file.chunks):
+                    if digest in digests:
+                        places.setdefault(digest, Place(file.path, index * CHUNK_BYTES))
+    return AtHand(disk, places)
+
+
+def _is_there(disk: Disk, file: FileEntry) -> bool:
+    seen = disk.look(file.path)
+    return isinstance(seen, SeenFile) and seen.stat.size_bytes == file.size_bytes

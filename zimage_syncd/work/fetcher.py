@@ -1,0 +1,163 @@
+"""Gets chunks right, from wherever they are: this disk, the source that is a worker's own, or any other.
+
+A source that serves a corrupt or late chunk is told of, and asked last from then on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import BlobMissing, ChunkCorrupt, Failure, Stopped, StoreBroken, StoreUnreachable
+from zimage_syncd.model.manifest import FileEntry
+from zimage_syncd.model.report import Finding
+from zimage_syncd.ports import Cancel, ChunkSource, Clock, Monitor
+from zimage_syncd.work.at_hand import AtHand
+from zimage_syncd.work.gathering import OpenFile, Run
+from zimage_syncd.work.pull import pull
+from zimage_syncd.work.supply import Supply
+
+
+class _Late(StoreUnreachable):
+    """A source gives its bytes so slowly that another one shall be asked."""
+
+
+class Fetcher:
+    """Fetches the chunks of one transfer; safe to use from several threads.
+
+    Args:
+        supply: the sources.
+        at_hand: chunks that this disk has already.
+        clock: the time.
+        monitor: is told of every byte.
+        cancel: looked at with every piece.
+    """
+
+    def __init__(self, supply: Supply, at_hand: AtHand, clock: Clock, monitor: Monitor, cancel: Cancel) -> None:
+        self._supply = supply
+        self._at_hand = at_hand
+        self._clock = clock
+        self._monitor = monitor
+        self._cancel = cancel
+        self._lock = threading.Lock()
+        self._at_hand_bytes = 0
+        self.findings: list[Finding] = []
+        """What sources served wrong."""
+
+    @property
+    def read_bytes(self) -> Counter[str]:
+        """Bytes of good chunks taken from each source."""
+        counted = Counter(self._supply.read_bytes)
+        if self._at_hand_bytes:
+            counted[self._at_hand.name] = self._at_hand_bytes
+        return counted
+
+    def fetch(self, run: Run, source: ChunkSource | None, buffer: memoryview) -> None:
+        """Fetches a run of chunks: all of it in one request, then what is still lacking from wherever it is.
+
+        Args:
+            run: which chunks.
+            source: the worker's own; None where it has none.
+            buffer: pieces are read into it.
+
+        Raises:
+            NotWritten: our own disk failed.
+            Failure: no source has a chunk right; why the last one has not.
+        """
+        for index in self._first_try(run, source, buffer):
+            self._chunk(run.file, index, buffer)
+
+    def _first_try(self, run: Run, source: ChunkSource | None, buffer: memoryview) -> list[int]:
+        """Returns the chunks that are still lacking."""
+        lacking = [index for index in run.chunks if not self._from_this_disk(run.file, index, buffer)]
+        if source is None or not lacking or lacking[-1] - lacking[0] >= len(lacking):
+            return lacking
+        got, _ = self._pull(source, Run(run.file, range(lacking[0], lacking[-1] + 1)), buffer)
+        return [index for index in lacking if index not in got]
+
+    def _from_this_disk(self, file: OpenFile, index: int, buffer: memoryview) -> bool:
+        if not self._at_hand.has(file.entry.chunks[index]):
+            return False
+        got, _ = self._pull(self._at_hand, Run(file, range(index, index + 1)), buffer)
+        return index in got
+
+    def _chunk(self, file: OpenFile, index: int, buffer: memoryview) -> None:
+        """One chunk from whatever source has it right.
+
+        Raises:
+            Failure: none has; why the last one has not.
+        """
+        run = Run(file, range(index, index + 1))
+        failure = self._supply.last_failure or BlobMissing(file.entry.path, "no source has it")
+        sources = self._supply.in_order()
+        # Twice around: a damaged answer may have been damaged on its way only.
+        for source in itertools.chain(sources, sources):
+            if not self._supply.is_usable(source):
+                continue
+            got, trouble = self._pull(source, run, buffer)
+            if got:
+                return
+            failure = trouble or failure
+        raise failure
+
+    def _pull(self, source: ChunkSource, run: Run, buffer: memoryview) -> tuple[set[int], Failure | None]:
+        """Chunks of a run that came whole and right, and why another one did not."""
+        entry, began_s = run.file.entry, self._clock.monotonic_s()
+        got: set[int] = set()
+        read_bytes = 0
+        trouble: Failure | None = None
+
+        def on_piece(count: int) -> None:
+            nonlocal read_bytes
+            read_bytes += count
+            self._monitor.advance(count)
+            self._supply.took_piece(count)
+            if source is not self._at_hand and self._supply.is_late(began_s, read_bytes):
+                elapsed_s = self._clock.monotonic_s() - began_s
+                raise _Late(source.name, f"late: {read_bytes} bytes of {entry.path} in {elapsed_s:.0f} s")
+
+        try:
+            for index, found in pull(source, run, buffer, on_piece, self._cancel.check):
+                if found == entry.chunks[index]:
+                    got.add(index)
+                    self._took(source, entry.chunk_length(index))
+                else:
+                    trouble = self._served_wrong(source, entry, index, found)
+            if len(got) < len(run.chunks) and trouble is None:
+                trouble = StoreBroken(entry.path, f"{source.name} gave {read_bytes} of {run.length} bytes")
+        except Stopped:
+            raise
+        except Failure as failure:
+            trouble = failure
+            self._failed(source, failure)
+        finally:
+            self._monitor.advance(sum(entry.chunk_length(index) for index in got) - read_bytes)
+        return got, trouble
+
+    def _took(self, source: ChunkSource, count_bytes: int) -> None:
+        if source is self._at_hand:
+            with self._lock:
+                self._at_hand_bytes += count_bytes
+        else:
+            self._supply.took_chunk(source, count_bytes)
+
+    def _failed(self, source: ChunkSource, failure: Failure) -> None:
+        if source is self._at_hand:
+            return
+        self._supply.failed(source, failure)
+        if isinstance(failure, _Late):
+            self._supply.distrust(source)
+
+    def _served_wrong(self, source: ChunkSource, entry: FileEntry, index: int, found: str) -> Failure:
+        detail = f"{source.name}: chunk {index + 1} of {len(entry.chunks)} hashes to {found}, not {entry.chunks[index]}"
+        if source is self._at_hand:
+            self._at_hand.forget(entry.chunks[index])
+            return ChunkCorrupt(entry.path, detail)
+        self._supply.distrust(source)
+        finding = Finding(problems.CHUNK_CORRUPT, entry.path, detail, (index,))
+        with self._lock:
+            if all(known.detail != detail for known in self.findings):
+                self.findings.append(finding)
+        return ChunkCorrupt(entry.path, detail)

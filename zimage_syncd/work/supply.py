@@ -1,0 +1,138 @@
+"""Which source a worker reads from: the nearest first, a later one beside it while that is measured to add speed.
+
+A source that serves a corrupt or late chunk is asked last from then on, one that cannot be reached three times in a row
+not at all. All of that is forgotten with the transfer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+from zimage_syncd.decide.shares import WINDOW_S, Shares, after_window
+from zimage_syncd.model.failures import Failure, StoreUnreachable
+from zimage_syncd.ports import ChunkSource, Clock, Strained
+
+_GIVE_UP_AFTER = 3
+"""Failures in a row after which a source that cannot be reached is left alone for this transfer."""
+
+_LATE_AFTER_S = 5.0
+"""A read is not called late before that, however slow."""
+
+_LATE_BELOW = 0.1
+"""Of what the workers get on average: slower than that is late, where another source could give the chunk."""
+
+
+class Supply:
+    """The sources of one transfer; safe to use from several threads."""
+
+    def __init__(self, sources: Sequence[ChunkSource], clock: Clock, workers: int, most: int) -> None:
+        """Begins with the nearest source.
+
+        Args:
+            sources: the nearest first.
+            clock: the time.
+            workers: how many to begin with.
+            most: how many there may be.
+        """
+        self._sources = tuple(sources)
+        self._clock = clock
+        self._most = max(workers, most)
+        self._lock = threading.Lock()
+        self._shares = Shares.first(max(1, len(sources)), workers)
+        self._failures = [0] * len(self._sources)
+        self._distrusted: set[int] = set()
+        self._began_s = self._window_s = clock.monotonic_s()
+        self._bytes = self._window_bytes = 0
+        self._setbacks = self._count_setbacks()
+        self.read_bytes: Counter[str] = Counter()
+        """Bytes of good chunks taken from each source."""
+        self.last_failure: Failure | None = None
+        """Why a source could not be reached, the last time."""
+
+    @property
+    def workers(self) -> int:
+        """How many there are to be now."""
+        return self._shares.total
+
+    def source_for(self, worker: int) -> ChunkSource | None:
+        """What a worker (from 0) reads from next; None where it is one too many, or nothing is left to read from."""
+        with self._lock:
+            number = self._shares.source_of(worker)
+            usable = number is not None and number < len(self._sources) and self._failures[number] < _GIVE_UP_AFTER
+            return self._sources[number] if usable and number is not None else None
+
+    def is_usable(self, source: ChunkSource) -> bool:
+        """Whether a source may still be asked."""
+        with self._lock:
+            return self._failures[self._sources.index(source)] < _GIVE_UP_AFTER
+
+    def in_order(self) -> list[ChunkSource]:
+        """What may still be asked: the nearest first, those that served something wrong last."""
+        with self._lock:
+            usable = [number for number in range(len(self._sources)) if self._failures[number] < _GIVE_UP_AFTER]
+            return [self._sources[number] for number in sorted(usable, key=lambda number: number in self._distrusted)]
+
+    def took_piece(self, count_bytes: int) -> None:
+        """Some bytes arrived."""
+        with self._lock:
+            self._bytes += count_bytes
+            now_s = self._clock.monotonic_s()
+            if now_s - self._window_s >= WINDOW_S:
+                self._end_window(now_s)
+
+    def took_chunk(self, source: ChunkSource, count_bytes: int) -> None:
+        """A chunk was whole and right."""
+        with self._lock:
+            self.read_bytes[source.name] += count_bytes
+            self._failures[self._sources.index(source)] = 0
+
+    def is_late(self, began_s: float, count_bytes: int) -> bool:
+        """Whether a read is so slow that another source should be asked.
+
+        Args:
+            began_s: when it began, by the clock's monotonic time.
+            count_bytes: what it has given since.
+        """
+        now_s = self._clock.monotonic_s()
+        elapsed_s = now_s - began_s
+        if elapsed_s < _LATE_AFTER_S or len(self.in_order()) < 2:
+            return False
+        share = self._bytes / max(now_s - self._began_s, WINDOW_S) / max(self.workers, 1)
+        return count_bytes / elapsed_s < share * _LATE_BELOW
+
+    def failed(self, source: ChunkSource, failure: Failure) -> None:
+        """A source could not give a chunk."""
+        with self._lock:
+            if isinstance(failure, StoreUnreachable):
+                self.last_failure = failure
+                self._failures[self._sources.index(source)] += 1
+            self._turn_away()
+
+    def distrust(self, source: ChunkSource) -> None:
+        """A source served something wrong, or too late: it is asked last from here on."""
+        with self._lock:
+            self._distrusted.add(self._sources.index(source))
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Takes the workers of sources that are not to be read from; unless there is no other."""
+        dropped = self._dropped()
+        if any(self._shares.workers[number] for number in dropped):
+            self._shares = after_window(self._shares, 0.0, self._most, dropped=dropped)
+
+    def _dropped(self) -> set[int]:
+        gone = {number for number, count in enumerate(self._failures) if count >= _GIVE_UP_AFTER}
+        dropped = gone | self._distrusted
+        return dropped if len(dropped) < len(self._sources) else gone
+
+    def _end_window(self, now_s: float) -> None:
+        counted = self._count_setbacks()
+        setbacks = [now - before for now, before in zip(counted, self._setbacks, strict=True)]
+        rate = (self._bytes - self._window_bytes) / (now_s - self._window_s)
+        self._shares = after_window(self._shares, rate, self._most, setbacks=setbacks, dropped=self._dropped())
+        self._window_s, self._window_bytes, self._setbacks = now_s, self._bytes, counted
+
+    def _count_setbacks(self) -> list[int]:
+        return [source.setbacks() if isinstance(source, Strained) else 0 for source in self._sources]
