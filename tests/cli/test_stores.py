@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.caches import hf_snapshot, listing
+from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
 from tests.support.machine import Machine
 from tests.support.s3_server import S3Server
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
@@ -152,6 +152,22 @@ class TestCacheTree:
         assert "ZS306" in finished.stderr
         assert place.name in finished.stderr
         assert listing(machine.cache) == {}
+
+    def test_a_tree_that_nobody_recorded_is_checked(self, machine: Machine, tree: Path) -> None:
+        modelscope_snapshot(tree, pipeline_files())
+        said = machine.run("verify", "--store", "bucket").stdout
+        assert said.count("in bucket: whole by names and sizes; never recorded") == 2
+        said = machine.run("verify", "--store", "bucket", "--deep").stdout
+        assert "in bucket: every byte was read; compared with what its publisher lists" in said
+        assert "in bucket: every byte was read; nothing was there to compare it with" in said
+
+    def test_damage_of_a_tree_that_nobody_recorded_is_found_by_reading(self, machine: Machine, tree: Path) -> None:
+        blobs = (tree / "hub/models--org--name/blobs").iterdir()
+        place = next(place for place in blobs if len(place.name) == 64)
+        place.write_bytes(place.read_bytes()[:-1] + b"?")
+        said = machine.run("verify", "--store", "bucket", "--deep", expected=2).stdout
+        assert "ZS305" in said
+        assert f"blobs/{place.name}" in said
 
     def test_an_empty_mount_point_has_nothing(self, machine: Machine, tree: Path) -> None:
         shutil.rmtree(tree)

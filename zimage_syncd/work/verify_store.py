@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from zimage_syncd.digest import PIECE_BYTES, new_chunk_hasher
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import BlobMissing, Failure, NotInStore, Stopped
-from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry, Manifest
+from zimage_syncd.model.failures import BlobMissing, Failure, FileDamaged, NotInStore, Stopped
+from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry, Manifest, Proof
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
 from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import SnapshotSource, StoredSnapshot
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.names import shown
@@ -41,7 +42,12 @@ def verify_store(
         raise NotInStore(str(selection.repo or "any snapshot"), f"asked {source.name}")
     results: list[SnapshotResult] = []
     findings: list[Finding] = []
-    for manifest_id in dict.fromkeys(item.manifest_id for item in stored):
+    for item in stored:
+        if not item.manifest_id:
+            result, found = _unrecorded(site, source, item, deep=deep)
+            results.append(result)
+            findings.extend(found)
+    for manifest_id in dict.fromkeys(item.manifest_id for item in stored if item.manifest_id):
         try:
             manifest = source.manifest(manifest_id)
         except Failure as failure:
@@ -60,6 +66,43 @@ def _meant(item: StoredSnapshot, selection: Selection) -> bool:
     by_repo = selection.repo is None or item.repo == selection.repo
     by_layout = selection.layout is None or item.layout is selection.layout
     return by_id and by_repo and by_layout and selection.revision in {None, item.name}
+
+
+def _unrecorded(
+    site: Site, source: SnapshotSource, item: StoredSnapshot, *, deep: bool
+) -> tuple[SnapshotResult, list[Finding]]:
+    """A snapshot of a cache tree that nobody recorded: whole as far as its files tell, or it were not listed."""
+    key = str(SnapshotKey(item.layout, item.repo, item.name))
+    if not deep:
+        return SnapshotResult(key, "checked", f"in {source.name}: whole by names and sizes; never recorded"), []
+
+    def on_bytes(count: int) -> None:
+        site.cancel.check()
+        site.monitor.advance(count)
+
+    site.monitor.begin(f"verify {key} in {source.name}", 0)
+    try:
+        manifest = source.manifest_of(item, on_bytes)
+    except Stopped:
+        raise
+    except Failure as failure:
+        problem = problems.CHUNK_CORRUPT if isinstance(failure, FileDamaged) else failure.problem
+        finding = Finding(problem, failure.subject, f"{source.name}: {failure.detail}")
+        return SnapshotResult(key, "damaged", f"in {source.name}: {failure}"), [finding]
+    finally:
+        site.monitor.finish()
+    proved = manifest.proof is Proof.PROVED
+    against = "compared with what its publisher lists" if proved else "nothing was there to compare it with"
+    result = SnapshotResult(
+        str(manifest.key),
+        "verified" if proved else "checked",
+        f"in {source.name}: every byte was read; {against}",
+        manifest_id=manifest.id,
+        files=len(manifest.files),
+        total_bytes=manifest.size_bytes,
+        checked_bytes=manifest.size_bytes,
+    )
+    return result, []
 
 
 def _snapshot(
