@@ -153,6 +153,16 @@ class TestCacheTree:
         assert place.name in finished.stderr
         assert listing(machine.cache) == {}
 
+    def test_a_damaged_snapshot_of_a_tree_is_told_as_the_stores(self, machine: Machine, tree: Path) -> None:
+        modelscope_snapshot(tree, pipeline_files())
+        blobs = (tree / "hub/models--org--name/blobs").iterdir()
+        place = next(place for place in blobs if len(place.name) == 64)
+        place.write_bytes(place.read_bytes()[:-1] + b"?")
+        said = machine.run("restore", expected=2).stdout
+        assert "ZS305" in said
+        assert f": bucket: hub/models--org--name/blobs/{place.name}" in said
+        assert "ZS203" not in said
+
     def test_a_tree_that_nobody_recorded_is_checked(self, machine: Machine, tree: Path) -> None:
         modelscope_snapshot(tree, pipeline_files())
         said = machine.run("verify", "--store", "bucket").stdout

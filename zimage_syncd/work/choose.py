@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zimage_syncd.model.failures import Failure, NotAnArchive, NotInStore, SnapshotMissing, Stopped
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import Failure, FileDamaged, NotAnArchive, NotInStore, SnapshotMissing, Stopped
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.selection import Selection
@@ -108,8 +109,14 @@ def _manifest(
         except Stopped:
             raise
         except Failure as failure:
-            findings.append(finding_of(failure))
+            findings.append(_finding_in(source, failure))
     return None
+
+
+def _finding_in(source: SnapshotSource, failure: Failure) -> Finding:
+    """What is wrong with a store's snapshot; the store is named, or it would read like damage of the cache."""
+    problem = problems.CHUNK_CORRUPT if isinstance(failure, FileDamaged) else failure.problem
+    return Finding(problem, f"{source.name}: {failure.subject}", failure.detail)
 
 
 def _older(old: StoredSnapshot, stored: StoredSnapshot) -> bool:
