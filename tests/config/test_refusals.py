@@ -42,6 +42,9 @@ LINKS = [
     ("cache.links", 'links = ["/a", "/a"]'),
     ("cache.links", 'links = ["/a", "/a/b"]'),
     ("daemon.state_dir", 'links = ["/var/lib"]'),
+    ("stores.s.url", 'links = ["/root/cache"]\n[stores.s]\nurl = "/root/cache"'),
+    ("stores.s.url", 'links = ["/root/cache"]\n[stores.s]\nurl = "file:///root/cache/archive"'),
+    ("daemon.state_dir", 'mount = "/mnt/data"\n[daemon]\nstate_dir = "/mnt/data/state"'),
     ("cache.dir", 'mount = "/mnt/other"'),
     ("cache.dir", 'mount = "/mnt/dat"'),
 ]

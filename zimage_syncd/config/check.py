@@ -28,15 +28,11 @@ def check(config: Config) -> None:
     _check_cache(config)
     _check_links(config)
     for name, store in config.stores.items():
-        check_store(config.cache.dir, name, store)
+        check_store(config.cache, name, store)
     _check_order(config)
     _check_backup(config)
     check_ranges(config)
-    if inside(config.daemon.state_dir, config.cache.dir):
-        detail = (
-            f"it lies in cache.dir = {config.cache.dir}; it belongs on the system disk, whose reset its absence shows"
-        )
-        raise ConfigContradictory("daemon.state_dir", detail)
+    _check_state_dir(config)
 
 
 def _check_cache(config: Config) -> None:
@@ -83,6 +79,13 @@ def _check_backup(config: Config) -> None:
         if config.stores[name].kind is StoreKind.CACHE_TREE:
             detail = f"{name} is a cache tree; backups go to archives, and cache trees are seeded (stores.{name}.seed)"
             raise ConfigContradictory("backup.to", detail)
+
+
+def _check_state_dir(config: Config) -> None:
+    for key, place in (("cache.dir", config.cache.dir), ("cache.mount", config.cache.mount)):
+        if place and inside(config.daemon.state_dir, place):
+            detail = f"it lies in {key} = {place}; it belongs on the system disk, whose reset its absence shows"
+            raise ConfigContradictory("daemon.state_dir", detail)
 
 
 def _require_once(key: str, names: Sequence[str]) -> None:

@@ -6,8 +6,8 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from zimage_syncd.config.places import objection, overlap
-from zimage_syncd.config.schema import HUBS, Store, StoreKind
+from zimage_syncd.config.places import inside, objection, overlap
+from zimage_syncd.config.schema import HUBS, Cache, Store, StoreKind
 from zimage_syncd.model.failures import ConfigContradictory, ConfigInvalid, StoreUrlInvalid
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -23,11 +23,11 @@ _KEYS = {
 """Which keys besides the address mean something for which kind of store."""
 
 
-def check_store(cache_dir: str, name: str, store: Store) -> None:
+def check_store(cache: Cache, name: str, store: Store) -> None:
     """Refuses a store that cannot be meant.
 
     Args:
-        cache_dir: the cache directory.
+        cache: the cache directory and the links to it.
         name: the store's name.
         store: its table, defaults included.
 
@@ -44,8 +44,11 @@ def check_store(cache_dir: str, name: str, store: Store) -> None:
         raise ConfigInvalid(key, f"{name} is the hub's own name in restore.order; choose another one")
     _check_url(f"{key}.url", store)
     _check_keys(key, store)
-    if store.path and overlap(store.path, cache_dir):
-        raise ConfigContradictory(f"{key}.url", f"{store.path} and cache.dir = {cache_dir} lie in each other")
+    if store.path and overlap(store.path, cache.dir):
+        raise ConfigContradictory(f"{key}.url", f"{store.path} and cache.dir = {cache.dir} lie in each other")
+    for link in cache.links:
+        if store.path and inside(store.path, link):
+            raise ConfigContradictory(f"{key}.url", f"{store.path} lies behind {link} of cache.links")
 
 
 def _check_url(key: str, store: Store) -> None:
