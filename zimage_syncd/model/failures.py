@@ -58,7 +58,7 @@ class ConfigContradictory(Failure):
 
 
 class ConfigUntrusted(Failure):
-    """The configuration may be written by others."""
+    """The configuration, or credentials that it names, are open to others."""
 
     problem = problems.CONFIG_UNTRUSTED
 

@@ -64,9 +64,10 @@ CONFIG_CONTRADICTORY = _add(
 )
 CONFIG_UNTRUSTED = _add(
     "ZS005",
-    "the configuration may be written by others",
+    "the configuration is open to others",
     _E,
-    "Make it belong to root or yourself and take the write permission from group and others: chmod go-w FILE.",
+    "Make it belong to root or yourself and take the write permission from group and others: chmod go-w FILE; a file "
+    "with credentials must be for its owner alone: chmod 600 FILE.",
     3,
 )
 STORE_URL_INVALID = _add(
@@ -289,7 +290,8 @@ STORE_DENIED = _add(
     "ZS402",
     "the store denies access",
     _E,
-    "Check the credentials (boto3's chain, profile, credentials_file) and what they may do there.",
+    "Check the credentials (boto3's chain, profile, credentials_file) and what they may do there; of a directory, its "
+    "owner and permissions.",
 )
 STORE_UNREACHABLE = _add(
     "ZS403",
