@@ -47,6 +47,12 @@ def test_reports_that_are_too_old_go_and_nothing_else(tmp_path: Path) -> None:
     assert set(os.listdir(tmp_path)) == {os.path.basename(young), os.path.basename(now), "notes.txt", "0-mine.json"}
 
 
+def test_one_problem_is_not_told_as_several(tmp_path: Path) -> None:
+    files = ReportFiles(str(tmp_path))
+    files.save(report(AT, Finding(problems.FILE_DAMAGED, "blob", mended=True)))
+    assert files.recent(1)[0].outcome == "1 problem, 1 mended"
+
+
 def test_the_newest_come_first_with_their_outcome(tmp_path: Path) -> None:
     files = ReportFiles(str(tmp_path))
     damaged = Finding(problems.FILE_DAMAGED, "blob", mended=True)

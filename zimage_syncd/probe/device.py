@@ -42,8 +42,8 @@ def choose(wanted: str, weights_bytes: int) -> Device:
     if wanted != "cpu" and torch.cuda.is_available():
         return Device("cuda:0", f"cuda:0 {torch.cuda.get_device_name(0)}", torch.bfloat16)
     if wanted == "cuda":
-        built = torch.version.cuda or "without CUDA"
-        raise Concluded(HealthOutcome.NO_GPU, f"torch {torch.__version__} (built for {built}) finds no CUDA device")
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        raise Concluded(HealthOutcome.NO_GPU, f"torch {torch.__version__} (built {built}) finds no CUDA device")
     return Device("cpu", "cpu", torch.float32 if weights_bytes < SMALL_BYTES else torch.bfloat16)
 
 

@@ -13,6 +13,7 @@ from zimage_syncd.model.failures import DeviceFull, PathUnwritable
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.status import ReportRow
 from zimage_syncd.report.json_document import report_fields, to_json
+from zimage_syncd.report.words import count
 
 _STAMP = "%Y%m%dT%H%M%S"
 _NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}-[a-z-]+\.json", re.ASCII)
@@ -80,6 +81,6 @@ class ReportFiles:
                 mended = sum(bool(item["mended"]) for item in counted)
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-            outcome = "good" if not counted else f"{len(counted)} problems, {mended} mended"
+            outcome = "good" if not counted else f"{count(len(counted), 'problem')}, {mended} mended"
             rows.append(ReportRow(job, at, outcome, place))
         return rows
