@@ -13,8 +13,9 @@ from tests.support.caches import COMMIT, hf_snapshot, listing, modelscope_snapsh
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheEmpty, SnapshotMissing
+from zimage_syncd.model.failures import CacheEmpty, PathUnreadable, SnapshotMissing
 from zimage_syncd.model.manifest import CHUNK_BYTES
+from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
@@ -252,6 +253,35 @@ def test_what_was_never_recorded_is_compared_with_its_publishers_list(
     report = check(bench, archive)
     assert problems.DISAGREES_WITH_SOURCE in {finding.problem for finding in report.findings}
     assert report.exit_code == 2
+
+
+def test_what_was_never_recorded_and_has_no_list_is_said_to_be_compared_with_none(
+    bench: Bench, archive: ObjectArchive
+) -> None:
+    modelscope_snapshot(bench.root, {"config.json": b"{}"})
+    (result,) = check(bench, archive, deep=True).snapshots
+    assert "nothing is there to compare its content with" in result.detail
+    (result,) = check(bench, archive, deep=False).snapshots
+    assert result.detail == "presence, sizes and headers"
+
+
+def test_a_file_that_may_not_be_read_does_not_stop_the_check_of_what_was_never_recorded(
+    bench: Bench, archive: ObjectArchive, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = hf_snapshot(bench.root, files)
+    blob = str((repository / "snapshots" / COMMIT / SMALL).resolve().relative_to(bench.root))
+    open_read = bench.disk.open_read
+
+    def denied(path: RelPath) -> int:
+        if path == blob:
+            raise PathUnreadable(path, "Permission denied")
+        return open_read(path)
+
+    monkeypatch.setattr(bench.disk, "open_read", denied)
+    flip((repository / "snapshots" / COMMIT / BIG).resolve(), CHUNK_BYTES)
+    found = {finding.problem: finding.subject for finding in check(bench, archive).findings}
+    assert found[problems.PATH_UNREADABLE] == blob
+    assert problems.DISAGREES_WITH_SOURCE in found
 
 
 def test_a_snapshot_that_vanished_whole_is_missed(

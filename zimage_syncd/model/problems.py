@@ -163,7 +163,8 @@ SNAPSHOT_INCOMPLETE = _add(
     "ZS201",
     "a snapshot is not complete",
     _E,
-    "Finish the download with the library that began it, or run `zimage-syncd restore`.",
+    "Finish the download with the library that began it, or run `zimage-syncd restore`; where a file cannot be read, "
+    "correct its owner or permissions.",
 )
 SNAPSHOT_MISSING = _add(
     "ZS202",

@@ -6,8 +6,10 @@ import os
 
 from zimage_syncd.digest import hash_descriptor
 from zimage_syncd.model import problems
+from zimage_syncd.model.failures import Failure, Stopped
 from zimage_syncd.model.report import Finding, SnapshotResult
 from zimage_syncd.model.snapshot import DigestAlgorithm, Incomplete, LocalFile, LocalSnapshot
+from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.site import Site
 
 
@@ -40,12 +42,20 @@ def check_unrecorded(site: Site, local: LocalSnapshot, *, deep: bool) -> tuple[S
     result = SnapshotResult(
         str(local.key),
         "damaged" if counted else "checked",
-        "compared with what its publisher lists",
+        _compared(local, deep=deep),
         files=len(local.files),
         total_bytes=local.size_bytes,
         checked_bytes=checked,
     )
     return result, findings
+
+
+def _compared(local: LocalSnapshot, *, deep: bool) -> str:
+    if not deep:
+        return "presence, sizes and headers"
+    if all(file.expected is None for file in local.files):
+        return "presence, sizes and headers; nothing is there to compare its content with"
+    return "compared with what its publisher lists"
 
 
 def _against_publisher(site: Site, file: LocalFile) -> list[Finding]:
@@ -62,6 +72,10 @@ def _against_publisher(site: Site, file: LocalFile) -> list[Finding]:
         descriptor = site.disk.open_read(file.path)
     except FileNotFoundError:
         return [Finding(problems.FILE_MISSING, file.path)]
+    except Stopped:
+        raise
+    except Failure as failure:
+        return [finding_of(failure)]
     try:
         digests = hash_descriptor(descriptor, file.size_bytes, with_git_sha1=with_git_sha1, on_piece=on_piece)
     except OSError as error:
