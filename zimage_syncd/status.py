@@ -107,16 +107,10 @@ def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
     findings = _disk_findings(workshop, verdict)
     snapshots: list[SnapshotRow] = []
     if seen.cache_present and not verdict.data & {DataState.MISSING, DataState.FOREIGN}:
-        with workshop.looking() as site:
-            snapshots = cache_rows(site)
-            present = {row.repo for row in snapshots}
-            missing = [repo for repo in site.repos if str(repo) not in present]
-            findings.extend(Finding(problems.SNAPSHOT_MISSING, str(repo), seen.cache_dir) for repo in missing)
-        findings.extend(
-            Finding(problems.SNAPSHOT_INCOMPLETE, f"{row.repo}@{row.revision[:12]} ({row.layout})", row.detail)
-            for row in snapshots
-            if row.state == "incomplete"
-        )
+        try:
+            snapshots = _snapshots(workshop, findings)
+        except Failure as failure:
+            findings.append(finding_of(failure))
     stores = [_store_row(workshop, name, findings) for name in workshop.config.stores]
     targets = {link.path: link.target or str(link.kind) for link in seen.links}
     return Status(
@@ -134,6 +128,20 @@ def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
         last_reports=tuple(reports.recent(_REPORTS_SHOWN)),
         findings=tuple(findings),
     )
+
+
+def _snapshots(workshop: Workshop, findings: list[Finding]) -> list[SnapshotRow]:
+    with workshop.looking() as site:
+        snapshots = cache_rows(site)
+        present = {row.repo for row in snapshots}
+        missing = [repo for repo in site.repos if str(repo) not in present]
+    findings.extend(Finding(problems.SNAPSHOT_MISSING, str(repo), site.disk.root) for repo in missing)
+    findings.extend(
+        Finding(problems.SNAPSHOT_INCOMPLETE, f"{row.repo}@{row.revision[:12]} ({row.layout})", row.detail)
+        for row in snapshots
+        if row.state == "incomplete"
+    )
+    return snapshots
 
 
 def _disk_findings(workshop: Workshop, verdict: Verdict) -> list[Finding]:

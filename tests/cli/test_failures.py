@@ -114,6 +114,24 @@ def test_a_foreign_data_disk_is_refused(machine: Machine) -> None:
     assert listing(machine.cache) == before
 
 
+def test_status_tells_the_rest_where_a_directory_of_the_cache_may_not_be_read(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    place = machine.cache / "models"
+    place.chmod(0)
+    # Root without capabilities is a user like any other, and still finds its interpreter.
+    command = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", *machine.command("status")]
+    environment = {**machine.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    try:
+        finished = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    finally:
+        place.chmod(0o755)
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    assert f"ZS106 a path cannot be read: {place}: Permission denied" in finished.stdout
+    assert "store   bucket: reachable" in finished.stdout
+    assert "backup: good" in finished.stdout
+
+
 def test_a_bucket_that_is_not_there_names_it(machine: Machine) -> None:
     machine.write_config(store=f'url = "file://{machine.root}/no/such/bucket"')
     machine.fill()
