@@ -132,6 +132,11 @@ def test_status_tells_the_rest_where_a_directory_of_the_cache_may_not_be_read(ma
     assert "backup: good" in finished.stdout
 
 
+@pytest.mark.parametrize("command", ["backup", "verify", "health"])
+def test_an_empty_cache_is_told_alike_by_every_command(machine: Machine, command: str) -> None:
+    assert "ZS217" in error_of(machine, command, expected=1)
+
+
 def test_a_bucket_that_is_not_there_names_it(machine: Machine) -> None:
     machine.write_config(store=f'url = "file://{machine.root}/no/such/bucket"')
     machine.fill()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import SnapshotMissing
+from zimage_syncd.model.failures import CacheEmpty, SnapshotMissing
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
@@ -53,7 +53,7 @@ def check_health(site: Site, probe: Probe, selection: Selection, settings: Healt
     """Checks every snapshot that is meant; returns what came out.
 
     Raises:
-        SnapshotMissing: the cache has nothing that is meant.
+        SnapshotMissing, CacheEmpty: the cache has nothing that is meant.
         Stopped: somebody asked to stop; the probe's process group is gone.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
@@ -79,9 +79,13 @@ def check_health(site: Site, probe: Probe, selection: Selection, settings: Healt
 
 
 def _meant(site: Site, selection: Selection) -> Sequence[LocalSnapshot]:
-    meant = [snapshot for snapshot in site.find() if selects(selection, snapshot.key, snapshot.names, site.repos)]
+    found = site.find()
+    if not found:
+        raise CacheEmpty(site.disk.root)
+    meant = [snapshot for snapshot in found if selects(selection, snapshot.key, snapshot.names, site.repos)]
     if not meant:
-        raise SnapshotMissing(str(selection.repo or site.disk.root))
+        wanted = str(selection.repo) if selection.repo else ", ".join(str(repo) for repo in site.repos)
+        raise SnapshotMissing(wanted or "any snapshot", f"{site.disk.root} holds {len(found)} other snapshots")
     return meant
 
 
