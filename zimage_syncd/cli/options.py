@@ -54,14 +54,14 @@ def not_empty(_ctx: click.Context, _option: click.Parameter, value: str | None) 
     return value
 
 
-def selecting(function: Function) -> Function:
-    """Adds [REPO], --revision, --layout and --snapshot."""
+def selecting(function: Function, *, repo_required: bool = False) -> Function:
+    """Adds [REPO] (or REPO), --revision, --layout and --snapshot."""
     layouts = click.Choice([str(name) for name in LayoutName])
     for add in (
         click.option("--snapshot", metavar="ID", help="A snapshot's id, or its first 8 and more characters."),
         click.option("--layout", type=layouts, help="One layout only."),
         click.option("--revision", metavar="R", callback=not_empty, help="A branch, tag or commit."),
-        click.argument("repo", required=False),
+        click.argument("repo", required=repo_required),
     ):
         function = add(function)
     return function

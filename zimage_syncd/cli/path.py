@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from zimage_syncd.cli.options import Command, selecting, selection_of
@@ -9,12 +11,10 @@ from zimage_syncd.cli.session import Session
 
 
 @click.command(cls=Command)
-@selecting
+@partial(selecting, repo_required=True)
 @click.pass_obj
-def path(session: Session, repo: str | None, revision: str | None, layout: str | None, snapshot: str | None) -> int:
+def path(session: Session, repo: str, revision: str | None, layout: str | None, snapshot: str | None) -> int:
     """Print the local directory for from_pretrained."""
-    if repo is None:
-        raise click.UsageError("Missing argument 'REPO'.")
     selection = selection_of(repo, revision, layout, snapshot)
     directory = session.services().path(selection)
     if session.as_json:

@@ -13,7 +13,7 @@ _MODES = ("auto", "symlink", "hardlink", "reflink", "copy")
 """Those of `LinkMode`, whose module `--help` need not wait for."""
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Bring the cache back, every chunk checked.")
 @selecting
 @click.option("--from", "source", metavar="NAME", callback=not_empty, help="One store only.")
 @click.option("--to", metavar="DIR", callback=not_empty, help="Another directory instead of the cache.")

@@ -8,7 +8,7 @@ from zimage_syncd.cli.options import Command
 from zimage_syncd.cli.session import Session
 
 
-@click.command(name="run", cls=Command)
+@click.command(name="run", cls=Command, short_help="Run the daemon until SIGTERM.")
 @click.pass_obj
 def run(session: Session) -> int:
     """Run the daemon: one cycle now, then what the clock starts, until SIGTERM."""

@@ -8,7 +8,7 @@ from zimage_syncd.cli.options import Command, not_empty, selecting, selection_of
 from zimage_syncd.cli.session import Session
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Check the cache, or a store; mend.")
 @selecting
 @click.option("--quick", is_flag=True, help="Presence, sizes, links, headers (the default).")
 @click.option("--deep", is_flag=True, help="Read every byte.")
