@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 
 from zimage_syncd.demo.hub import DemoHub
-from zimage_syncd.model.failures import PathUnwritable, ProbeExtraMissing
+from zimage_syncd.model.failures import ProbeExtraMissing, UsageInvalid
 
 REPO = "demo/tiny-z-image"
 _CONFIG = """\
@@ -75,7 +75,7 @@ def run_demo(directory: str | None, keep: bool) -> int:
 
     Raises:
         ProbeExtraMissing: torch or diffusers are not installed.
-        PathUnwritable: the directory holds something.
+        UsageInvalid: the directory holds something.
     """
     _require_probe_extra()
     root = _empty_directory(directory)
@@ -109,7 +109,7 @@ def _empty_directory(directory: str | None) -> str:
     root = os.path.abspath(directory)
     os.makedirs(root, exist_ok=True)
     if os.listdir(root):
-        raise PathUnwritable(root, "the demo needs an empty directory")
+        raise UsageInvalid("zimage-syncd demo", f"--dir expects an empty directory, and {root} holds something")
     return root
 
 
@@ -149,7 +149,7 @@ def _tell(stage: Stage) -> None:
     _command(stage, "verify", "--deep", "--repair", expected=2)
     _command(stage, "verify", "--deep")
 
-    _say("7. The restored cache draws a picture, offline")
+    _say("7. The restored cache draws a picture, offline (of random weights: coloured noise)")
     _command(stage, "health", "--level", "generate")
 
 
@@ -172,6 +172,8 @@ def _download(stage: Stage, pipeline: str) -> None:
         }
         for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_TOKEN"):
             environment.pop(name, None)
+        # A proxy of the machine's cannot reach a hub on its own 127.0.0.1.
+        environment["NO_PROXY"] = environment["no_proxy"] = "127.0.0.1"
         _run([sys.executable, "-c", code], environment=environment)
 
 
