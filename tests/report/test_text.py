@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -36,8 +37,13 @@ def test_a_restore_says_how_much_came_from_where_and_how_fast() -> None:
         "  wrote 30.00 GB (500.00 MB/s); 10.00 GB from shared; 20.00 GB from bucket; linked 2.88 GB\n"
         "  /mnt/data/cache/hub/models--org--name/snapshots/abc\n"
         "linked /root/cache -> /mnt/data/cache\n"
-        "everything is there and verified (1 min 0 s)\n"
+        "everything is there; what is linked was not read: `zimage-syncd verify --deep` does (1 min 0 s)\n"
     )
+
+
+def test_a_restore_that_linked_nothing_has_verified_everything() -> None:
+    said = report_text(report(Job.RESTORE, snapshots=(replace(RESTORED, linked_bytes=0),)))
+    assert said.endswith("everything is there and verified (1 min 0 s)\n")
 
 
 def test_findings_are_a_line_each_and_a_remedy_once_for_what_is_left() -> None:

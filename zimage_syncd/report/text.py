@@ -75,6 +75,8 @@ def _verdict(report: Report) -> str:
         words = f"{count(len(counted), 'problem')} found, {mended} mended"
     elif report.job is Job.RESTORE and all(result.action == "unchanged" for result in report.snapshots):
         words = "nothing to do: everything is there and right"
+    elif report.job is Job.RESTORE and any(result.linked_bytes for result in report.snapshots):
+        words = "everything is there; what is linked was not read: `zimage-syncd verify --deep` does"
     else:
         words = _GOOD[report.job]
     return f"{words} ({took})"

@@ -176,6 +176,8 @@ def _result(plan: SnapshotPlan, done: Applied) -> SnapshotResult:
         detail = "everything was there and right"
     if done.linked_files:
         detail += f"; {done.linked_files} linked: not read, so run verify --deep"
+    if linked := sum(isinstance(action, Keep) and action.reason.startswith("linked to ") for action in plan.actions):
+        detail += f"; {linked} are links into a store"
     return SnapshotResult(
         snapshot=str(plan.manifest.key),
         action=action,
