@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from zimage_syncd.model.manifest import FileEntry, LinkEntry, Manifest, Proof
+from dataclasses import replace
+
+from zimage_syncd.model.manifest import FileEntry, LinkEntry, Manifest, PointerEntry, Proof
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import Action, Fetch, Keep, Link, LinkMode, Plan, Repair, SnapshotPlan
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
@@ -63,6 +65,23 @@ def test_an_empty_plan_says_so() -> None:
     said = plan_text(plan_of(*MIXED[:2]), every_entry=False)
     assert "nothing to do: everything is there and right" in said
     assert "nothing to do" not in plan_text(plan_of(*MIXED[:2], links=("/a -> /b",)), every_entry=False)
+
+
+def test_payload_that_is_linked_is_not_to_be_fetched() -> None:
+    (copied,) = plan_of(
+        Fetch(entry("c"), "missing", 5_000_000),
+        Fetch(entry("d"), "linked to /shared/d, which cannot be read: No such file or directory", 5_000_000),
+        Link(PointerEntry(RelPath(f"{ROOT}/refs"), "text"), "missing"),
+    ).snapshots
+    said = plan_text(Plan((replace(copied, mode=LinkMode.SYMLINK),), 0, 80), every_entry=False)
+    assert "  symlink 1 entry: missing\n  symlink 1 entry: see below\n  write 1 entry: missing\n" in said
+    assert "\n0 B to fetch; needs 0 B of disk" in said
+
+
+def test_what_the_disk_cannot_take_is_said() -> None:
+    plan = plan_of(*MIXED)
+    assert "cannot take it" not in plan_text(plan, every_entry=False)
+    assert "cannot take it" in plan_text(replace(plan, free_bytes=4_999_999), every_entry=False)
 
 
 def test_names_cannot_command_the_terminal() -> None:

@@ -118,9 +118,15 @@ class SnapshotPlan:
     """One for each entry."""
 
     @property
+    def links_payload(self) -> bool:
+        """Whether files that are missing arrive without a byte of them being read."""
+        return self.mode in {LinkMode.SYMLINK, LinkMode.HARDLINK, LinkMode.REFLINK}
+
+    @property
     def fetch_bytes(self) -> int:
         """Bytes to read from sources."""
-        return sum(action.fetch_bytes for action in self.actions if isinstance(action, Fetch | Repair))
+        read = (Repair,) if self.links_payload else (Fetch, Repair)
+        return sum(action.fetch_bytes for action in self.actions if isinstance(action, read))
 
     @property
     def is_empty(self) -> bool:
@@ -135,7 +141,7 @@ class Plan:
     snapshots: tuple[SnapshotPlan, ...]
     """In order."""
     needed_bytes: int
-    """Additional disk space that it takes while it runs."""
+    """Disk space that has to be free: what it takes while it runs, and a little that it leaves."""
     free_bytes: int
     """What the disk has."""
     links: tuple[str, ...] = ()
@@ -145,3 +151,8 @@ class Plan:
     def fetch_bytes(self) -> int:
         """Bytes to read from sources."""
         return sum(snapshot.fetch_bytes for snapshot in self.snapshots)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk can take it."""
+        return self.needed_bytes <= self.free_bytes

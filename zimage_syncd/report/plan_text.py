@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from zimage_syncd.model.plan import Action, Fetch, Keep, Plan, Refuse, Repair, SetMode, SnapshotPlan
+from zimage_syncd.model.manifest import PointerEntry
+from zimage_syncd.model.plan import Action, Fetch, Keep, Link, Plan, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.report.words import count, plain, size
 
 _MAX_LINES = 40
@@ -28,6 +29,8 @@ def _lines(plan: Plan, *, every_entry: bool) -> Iterator[str]:
         yield f"link {link}"
     disk = f"needs {size(plan.needed_bytes)} of disk, {size(plan.free_bytes)} are free"
     yield f"{size(plan.fetch_bytes)} to fetch; {disk}"
+    if not plan.fits:
+        yield "the disk cannot take it: a restore would be refused"
     if all(snapshot.is_empty for snapshot in plan.snapshots) and not plan.links:
         yield "nothing to do: everything is there and right"
     yield "this was a dry run: nothing was written"
@@ -37,29 +40,38 @@ def _snapshot(snapshot: SnapshotPlan, *, every_entry: bool) -> Iterator[str]:
     yield f"{snapshot.manifest.key} from {snapshot.source} ({snapshot.mode}) to {snapshot.directory}"
     groups: dict[tuple[str, str], list[Action]] = defaultdict(list)
     for action in snapshot.actions:
-        groups[_verb(action), _group_reason(action)].append(action)
+        groups[_verb(snapshot, action), _group_reason(action)].append(action)
     for (verb, reason), actions in groups.items():
-        fetched = sum(action.fetch_bytes for action in actions if isinstance(action, Fetch | Repair))
+        fetched = sum(_fetched(snapshot, action) for action in actions)
         amount = f", {size(fetched)} to fetch" if fetched else ""
         entries = f"{len(actions):,} {'entry' if len(actions) == 1 else 'entries'}"
         yield f"  {verb} {entries}{amount}: {reason}"
     changed = [action for action in snapshot.actions if every_entry or not isinstance(action, Keep)]
     if every_entry or len(changed) <= _MAX_LINES:
         for action in changed:
-            yield f"    {_verb(action)} {action.entry.path}{_amount(action)}: {action.reason}"
+            yield f"    {_verb(snapshot, action)} {action.entry.path}{_amount(action)}: {action.reason}"
     elif changed:
         yield f"    {count(len(changed), 'change')}; -v lists them"
 
 
-def _verb(action: Action) -> str:
+def _verb(snapshot: SnapshotPlan, action: Action) -> str:
+    if isinstance(action, Fetch) and snapshot.links_payload:
+        return str(snapshot.mode)
+    if isinstance(action, Link) and isinstance(action.entry, PointerEntry):
+        return "write"
     return {"SetMode": "set mode of"}.get(type(action).__name__, type(action).__name__.lower())
 
 
 def _group_reason(action: Action) -> str:
-    """Reasons that name one file's numbers are told file by file."""
-    if isinstance(action, Repair | Refuse | SetMode):
-        return "see below"
+    """Reasons that name one file's path or numbers are told file by file."""
+    if isinstance(action, Repair | Refuse | SetMode) or " to /" in action.reason:
+        return "see below" if not isinstance(action, Keep) else "linked into a store"
     return action.reason.split(" at ", 1)[0] if isinstance(action, Keep) else action.reason
+
+
+def _fetched(snapshot: SnapshotPlan, action: Action) -> int:
+    linked = isinstance(action, Fetch) and snapshot.links_payload
+    return action.fetch_bytes if isinstance(action, Fetch | Repair) and not linked else 0
 
 
 def _amount(action: Action) -> str:

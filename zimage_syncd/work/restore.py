@@ -75,7 +75,7 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
         actions = _without_repeats(actions, planned)
         snapshots.append(SnapshotPlan(manifest, chosen.source.name, mode, directory, tuple(actions)))
     needed = sum(_needed(site, snapshot, sources) for snapshot in snapshots)
-    plan = Plan(tuple(snapshots), needed, site.disk.free_bytes())
+    plan = Plan(tuple(snapshots), with_spare(needed), site.disk.free_bytes())
     return Prepared(plan, choice.findings)
 
 
@@ -103,7 +103,7 @@ def _without_repeats(actions: list[Action], planned: dict[str, str]) -> list[Act
 
 
 def _needed(site: Site, snapshot: SnapshotPlan, sources: Sequence[RestoreSource]) -> int:
-    linked = snapshot.mode in {LinkMode.SYMLINK, LinkMode.HARDLINK, LinkMode.REFLINK}
+    linked = snapshot.links_payload
     if snapshot.mode is LinkMode.AUTO:
         source = next(item.source for item in sources if item.source.name == snapshot.source)
         largest = max((entry for entry in snapshot.manifest.files), key=lambda file: file.size_bytes, default=None)
@@ -129,15 +129,24 @@ def restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) 
     return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(findings))
 
 
+def with_spare(needed_bytes: int) -> int:
+    """What has to be free for something that takes so many bytes: nothing for nothing."""
+    return needed_bytes + _SPARE_BYTES if needed_bytes else 0
+
+
 def check_space(site: Site, needed_bytes: int) -> None:
     """Refuses what the disk cannot take.
+
+    Args:
+        site: the cache.
+        needed_bytes: what has to be free (see `with_spare`).
 
     Raises:
         NoSpace: with what it needs and what is free.
     """
     free_bytes = site.disk.free_bytes()
-    if needed_bytes and needed_bytes + _SPARE_BYTES > free_bytes:
-        raise NoSpace(site.disk.root, f"needs {needed_bytes + _SPARE_BYTES:,} bytes, {free_bytes:,} are free")
+    if needed_bytes > free_bytes:
+        raise NoSpace(site.disk.root, f"needs {needed_bytes:,} bytes, {free_bytes:,} are free")
 
 
 def _restore_one(

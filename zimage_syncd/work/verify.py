@@ -20,7 +20,7 @@ from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.examine import Depth, needed_bytes
 from zimage_syncd.work.names import shown
-from zimage_syncd.work.restore import check_space
+from zimage_syncd.work.restore import check_space, with_spare
 from zimage_syncd.work.site import Site, selects
 from zimage_syncd.work.unrecorded import check_unrecorded
 
@@ -177,7 +177,8 @@ def _mend(
     actions: Sequence[Action],
     result: SnapshotResult,
 ) -> tuple[SnapshotResult, list[Finding]]:
-    check_space(site, needed_bytes(list(actions), lambda file: site.disk.partial_bytes(file.path), linked=False))
+    needed = needed_bytes(list(actions), lambda file: site.disk.partial_bytes(file.path), linked=False)
+    check_space(site, with_spare(needed))
     directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
     plan = SnapshotPlan(manifest, "", LinkMode.COPY, directory, tuple(actions))
     fetched = sum(action.fetch_bytes for action in actions if isinstance(action, Fetch))
