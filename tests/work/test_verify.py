@@ -265,23 +265,39 @@ def test_what_was_never_recorded_and_has_no_list_is_said_to_be_compared_with_non
     assert result.detail == "presence, sizes and headers"
 
 
+def deny(bench: Bench, blob: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user, whom permissions stop; root they do not."""
+    open_read = bench.disk.open_read
+
+    def denied(path: RelPath) -> int:
+        if path == blob:
+            raise PathUnreadable(f"{bench.root}/{path}", "Permission denied")
+        return open_read(path)
+
+    monkeypatch.setattr(bench.disk, "open_read", denied)
+
+
 def test_a_file_that_may_not_be_read_does_not_stop_the_check_of_what_was_never_recorded(
     bench: Bench, archive: ObjectArchive, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = hf_snapshot(bench.root, files)
     blob = str((repository / "snapshots" / COMMIT / SMALL).resolve().relative_to(bench.root))
-    open_read = bench.disk.open_read
-
-    def denied(path: RelPath) -> int:
-        if path == blob:
-            raise PathUnreadable(path, "Permission denied")
-        return open_read(path)
-
-    monkeypatch.setattr(bench.disk, "open_read", denied)
+    deny(bench, blob, monkeypatch)
     flip((repository / "snapshots" / COMMIT / BIG).resolve(), CHUNK_BYTES)
     found = {finding.problem: finding.subject for finding in check(bench, archive).findings}
-    assert found[problems.PATH_UNREADABLE] == blob
+    assert found[problems.PATH_UNREADABLE] == f"{bench.root}/{blob}"
     assert problems.DISAGREES_WITH_SOURCE in found
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_file_that_may_not_be_read_is_told_once_with_the_remedy_for_permissions(
+    bench: Bench, archive: ObjectArchive, base: Path, monkeypatch: pytest.MonkeyPatch, repair: bool
+) -> None:
+    blob = str((base / SMALL).resolve().relative_to(bench.root))
+    deny(bench, blob, monkeypatch)
+    (finding,) = check(bench, archive, repair=repair).findings
+    assert (finding.problem, finding.detail) == (problems.PATH_UNREADABLE, "Permission denied")
+    assert finding.subject.startswith(blob)
 
 
 def test_a_snapshot_that_vanished_whole_is_missed(

@@ -83,7 +83,7 @@ class Examiner:
             except Stopped:
                 raise
             except Failure as failure:
-                return Refuse(entry, str(failure), failure.problem)
+                return Refuse(entry, failure.detail or failure.subject, failure.problem)
 
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="examine") as pool:
             return list(pool.map(one, manifest.entries))

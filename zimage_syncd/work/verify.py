@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
 from zimage_syncd.model.manifest import Manifest
-from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, SnapshotPlan
+from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Refuse, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
@@ -194,6 +194,9 @@ def _mend(
         chunks = tuple(getattr(action, "chunks", ()))
         if trouble is None:
             findings.append(Finding(action.problem, subject, action.reason, chunks, mended=True))
+        elif trouble.problem is problems.PATH_UNREADABLE and isinstance(action, Refuse):
+            # No store mends permissions.
+            findings.append(Finding(action.problem, subject, action.reason))
         else:
             why = f"{action.reason}; {trouble.problem.title}: {trouble.detail or trouble.subject}"
             findings.append(Finding(problems.UNREPAIRED, subject, why, chunks))
