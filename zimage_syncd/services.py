@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from zimage_syncd.config import HUBS, Config, StoreKind
+from zimage_syncd.config.places import inside
 from zimage_syncd.disk.links import make_cache_link
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import (
@@ -16,6 +17,7 @@ from zimage_syncd.model.failures import (
     NotAnArchive,
     SnapshotIncomplete,
     SnapshotMissing,
+    UsageInvalid,
 )
 from zimage_syncd.model.health import HealthLevel
 from zimage_syncd.model.plan import LinkMode, Plan
@@ -33,7 +35,6 @@ from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.health import HealthSettings, check_health
 from zimage_syncd.work.restore import RestoreSource, plan_restore, restore
-from zimage_syncd.work.site import selects
 from zimage_syncd.work.verify import verify
 from zimage_syncd.work.verify_store import verify_store
 
@@ -71,6 +72,7 @@ class CacheServices:
         """Stores → cache, or another directory; and the cache links."""
         sources = self._sources(source, mode)
         if to is not None:
+            self._require_beside(to)
             with self.workshop.beside(os.path.abspath(to)) as site:
                 return restore(site, sources, selection)
         with self.workshop.site("restore") as site:
@@ -88,6 +90,7 @@ class CacheServices:
         """What `restore` would do; writes nothing."""
         sources = self._sources(source, mode)
         if to is not None:
+            self._require_beside(to)
             if not os.path.isdir(to):
                 raise CacheMissing(to, "a plan for a directory needs the directory")
             with self.workshop.beside(os.path.abspath(to)) as site:
@@ -97,6 +100,14 @@ class CacheServices:
         _, verdict = self.workshop.observe()
         lost = [path for path, state in verdict.links if state in {LinkState.LOST, LinkState.DANGLING}]
         return replace(plan, links=tuple(f"{path} -> {self.config.cache.dir}" for path in lost))
+
+    def _require_beside(self, to: str) -> None:
+        """Another directory is neither the cache, which has its lock and its guard, nor in a bare mount point."""
+        cache, place = self.config.cache, os.path.realpath(to)
+        if inside(place, os.path.realpath(cache.dir)):
+            raise UsageInvalid("restore", f"--to {to} lies in cache.dir = {cache.dir}; leave it out for the cache")
+        if cache.mount and inside(place, os.path.realpath(cache.mount)):
+            self._require_disk()
 
     def _sources(self, source: str | None, mode: LinkMode | None) -> list[RestoreSource]:
         names = [source] if source is not None else [name for name in self.config.restore.order if name not in HUBS]
@@ -213,7 +224,7 @@ class CacheServices:
             SnapshotIncomplete: it is there, but not whole.
         """
         with self.workshop.looking() as site:
-            meant = [item for item in site.find() if selects(selection, item.key, item.names)]
+            meant = site.meant(selection, site.find())
         if not meant:
             raise SnapshotMissing(str(selection.repo), f"in {self.config.cache.dir}")
         whole = [item for item in meant if not isinstance(item.completeness, Incomplete)]

@@ -99,6 +99,7 @@ def test_a_missing_data_disk_is_never_written_to(machine: Machine) -> None:
     machine.write_config(cache=f'mount = "{mount}"')
     for command in (["restore"], ["verify"], ["backup"]):
         assert "ZS101" in error_of(machine, *command, expected=1)
+    assert "ZS101" in error_of(machine, "restore", "--to", str(mount / "elsewhere"), expected=1)
     assert os.listdir(mount) == []
     assert "ZS101" in machine.run("status", expected=2).stdout
 
@@ -152,6 +153,34 @@ def test_what_no_store_has(machine: Machine) -> None:
     said = error_of(machine, "restore", "no/such", expected=1)
     assert "ZS306" in said
     assert "no/such" in said
+
+
+@pytest.mark.parametrize("below", ["", "below", "hub/models--org--name"])
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_the_cache_is_no_other_directory(machine: Machine, below: str, dry_run: list[str]) -> None:
+    machine.fill()
+    machine.run("backup")
+    before = listing(machine.cache)
+    said = error_of(machine, "restore", "--to", str(machine.cache / below), *dry_run, expected=3)
+    assert "lies in cache.dir" in said
+    assert listing(machine.cache) == before
+
+
+@pytest.mark.parametrize("command", ["backup", "verify", "health", "path", "restore"])
+def test_an_id_that_nothing_has_means_nothing(machine: Machine, command: str) -> None:
+    machine.fill()
+    machine.run("backup")
+    error_of(machine, command, "org/name", "--snapshot", "ffffffff", expected=1)
+
+
+def test_an_id_means_one_layout(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    rows = machine.json("snapshots")["snapshots"]
+    chosen = next(row for row in rows if row["layout"] == "modelscope")["manifest_id"]
+    assert "models/org--name" in machine.run("path", "org/name", "--snapshot", chosen[:12]).stdout
+    (result,) = machine.json("backup", "--snapshot", chosen)["snapshots"]
+    assert "modelscope" in result["snapshot"]
 
 
 def test_an_unknown_store_is_usage(machine: Machine) -> None:

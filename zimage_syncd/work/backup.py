@@ -18,7 +18,7 @@ from zimage_syncd.ports import Archive
 from zimage_syncd.recording import record
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.send import Sent, digests_of, expected_hex, knows_sha256, upload_missing
-from zimage_syncd.work.site import Site, selects
+from zimage_syncd.work.site import Site
 
 
 def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, accept_changed: bool) -> Report:
@@ -57,7 +57,7 @@ def _meant(site: Site, selection: Selection) -> list[LocalSnapshot]:
     found = site.find()
     if not found:
         raise CacheEmpty(site.disk.root)
-    meant = [snapshot for snapshot in found if selects(selection, snapshot.key, snapshot.names, site.repos)]
+    meant = site.meant(selection, found)
     if not meant:
         wanted = str(selection.repo) if selection.repo else ", ".join(str(repo) for repo in site.repos)
         raise SnapshotMissing(wanted or site.disk.root, f"{site.disk.root} holds {len(found)} other snapshots")

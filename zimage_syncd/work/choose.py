@@ -133,10 +133,17 @@ def _nothing(
     if failures and len(failures) == len(sources):
         raise failures[0]
     wanted = str(selection.repo) if selection.repo is not None else ", ".join(str(repo) for repo in repos)
+    wanted = " ".join([wanted or "any snapshot", *_narrowed(selection)])
     asked = ", ".join(source.name for source in sources)
     trouble = "; ".join(str(failure) for failure in failures)
     trouble = trouble or "; ".join(f"{finding.problem.title}: {finding.subject}" for finding in findings)
     detail = f"asked {asked}" if asked else "no store is configured"
     if not sources:
-        raise SnapshotMissing(wanted or "any snapshot", detail)
-    raise NotInStore(wanted or "any snapshot", f"{detail}; {trouble}" if trouble else detail)
+        raise SnapshotMissing(wanted, detail)
+    raise NotInStore(wanted, f"{detail}; {trouble}" if trouble else detail)
+
+
+def _narrowed(selection: Selection) -> list[str]:
+    """What a person asked for besides the repository."""
+    options = {"--revision": selection.revision, "--layout": selection.layout, "--snapshot": selection.snapshot_id}
+    return [f"{option} {value}" for option, value in options.items() if value is not None]

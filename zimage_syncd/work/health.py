@@ -15,7 +15,7 @@ from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.model.status import HealthReport
 from zimage_syncd.ports import Probe
-from zimage_syncd.work.site import Site, selects
+from zimage_syncd.work.site import Site
 
 _PROBLEMS: dict[HealthOutcome, Problem] = {
     HealthOutcome.WRONG_PICTURE: problems.WRONG_PICTURE,
@@ -82,7 +82,7 @@ def _meant(site: Site, selection: Selection) -> Sequence[LocalSnapshot]:
     found = site.find()
     if not found:
         raise CacheEmpty(site.disk.root)
-    meant = [snapshot for snapshot in found if selects(selection, snapshot.key, snapshot.names, site.repos)]
+    meant = site.meant(selection, found)
     if not meant:
         wanted = str(selection.repo) if selection.repo else ", ".join(str(repo) for repo in site.repos)
         raise SnapshotMissing(wanted or "any snapshot", f"{site.disk.root} holds {len(found)} other snapshots")

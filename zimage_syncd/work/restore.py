@@ -179,7 +179,8 @@ def _result(plan: SnapshotPlan, done: Applied) -> SnapshotResult:
         detail = f"{len(done.failed)} of {len(plan.actions)} entries could not be brought back"
     elif changed:
         action = "restored"
-        detail = f"{fetched} files brought back, {mended} mended, {kept} entries were right"
+        detail = f"{fetched} {'file' if fetched == 1 else 'files'} brought back, {mended} mended, "
+        detail += f"{kept} {'entry was' if kept == 1 else 'entries were'} right"
     else:
         action = "unchanged"
         detail = "everything was there and right"

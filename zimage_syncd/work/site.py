@@ -51,6 +51,17 @@ class Site:
         """The layout of a snapshot."""
         return next(layout for layout in self.layouts if key.layout in layout.names)
 
+    def meant(self, selection: Selection, found: Sequence[LocalSnapshot]) -> list[LocalSnapshot]:
+        """Those of the cache's snapshots that a selection means; an id is that of the last good manifest."""
+        chosen = [item for item in found if selects(selection, item.key, item.names, self.repos)]
+        if selection.snapshot_id is None:
+            return chosen
+        return [item for item in chosen if self._recorded_as(item.key, selection.snapshot_id)]
+
+    def _recorded_as(self, key: SnapshotKey, snapshot_id: str) -> bool:
+        manifest = self.shelf.load(key)
+        return manifest is not None and manifest.id.startswith(snapshot_id)
+
     def examiner(self, *, replace_dead_links: bool) -> Examiner:
         """Looks at this cache's entries; bytes that it handles are the monitor's (see `Examiner`)."""
         return Examiner(
