@@ -10,6 +10,9 @@ from zimage_syncd.logs import Logger
 from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
 from zimage_syncd.ports import Cancel
 
+_LOOK_EVERY_S = 1.0
+"""How late a stop may be noticed that came between looking for one and waiting."""
+
 
 class Runner:
     """Runs named jobs in the thread that calls `run`; any thread may submit."""
@@ -30,7 +33,7 @@ class Runner:
                 self._changed.notify()
 
     def stop(self) -> None:
-        """Ends `run` after the job under way; safe to call from a signal's thread."""
+        """Ends `run` after the job under way; safe to call from a signal's handler, whatever it interrupts."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -43,7 +46,9 @@ class Runner:
     def _next(self) -> str | None:
         with self._changed:
             while not self._waiting and not self._stopped:
-                self._changed.wait()
+                # A signal's handler runs in this very thread: one that comes after the look above and before this waits
+                # passes the lock, which is its own, and wakes nobody. Without a limit that stop would be lost.
+                self._changed.wait(_LOOK_EVERY_S)
             return None if self._stopped else self._waiting.popleft()
 
     def _one(self, name: str) -> None:

@@ -1,0 +1,31 @@
+"""The runner's queue, and the ways in which it is asked to end."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.daemon.test_service import Log, Never
+from zimage_syncd.daemon.runner import Runner
+
+
+def test_a_stop_that_a_signal_brings_just_before_the_runner_waits_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen once: `run` outlived a SIGTERM that came right after a job had been put off."""
+    runner = Runner({}, Never(), Log())
+    wait = threading.Condition.wait
+    ended = threading.Event()
+
+    def wait_after_a_signal(condition: threading.Condition, timeout: float | None = None) -> bool:
+        if condition is runner._changed:
+            runner.stop()  # as a handler does: in the thread that is about to wait, and holds the lock
+        return wait(condition, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", wait_after_a_signal)
+
+    def work() -> None:
+        runner.run()
+        ended.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert ended.wait(10)
