@@ -117,7 +117,7 @@ LINK_OCCUPIED = _add(
     "ZS108",
     "something else lies where the cache link belongs",
     _E,
-    "Move it away (it was not touched), then run `zimage-syncd restore`. `adopt` takes a real cache in.",
+    "Move it away (it was not touched), then run `zimage-syncd restore`.",
 )
 UNSAFE_PATH = _add(
     "ZS109",
@@ -199,7 +199,7 @@ UNPROVED = _add(
     "ZS211",
     "nothing was there to compare the content with",
     _N,
-    "A download by a current huggingface_hub leaves a list (trees/) that proves it; `fetch` does too.",
+    "A download by a current huggingface_hub leaves a list (trees/) that proves it.",
 )
 HEADER_DAMAGED = _add(
     "ZS212", "a weight file's header does not fit the file", _E, "Run `zimage-syncd verify --deep --repair`."
