@@ -84,6 +84,9 @@ class Partial(Protocol):
     def write(self, offset: int, data: memoryview) -> None:
         """Writes a piece where it belongs; from any thread."""
 
+    def start_writeback(self, offset: int, length: int) -> None:
+        """A hint that a range is complete and may be written to the disk now."""
+
     def missing_chunks(self, file: FileEntry, check: Callable[[], None]) -> list[int]:
         """Indexes of the chunks that do not count yet, found by hashing what is there."""
 

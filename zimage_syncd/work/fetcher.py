@@ -11,7 +11,7 @@ from collections import Counter
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import BlobMissing, ChunkCorrupt, Failure, Stopped, StoreBroken, StoreUnreachable
-from zimage_syncd.model.manifest import FileEntry
+from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import Cancel, ChunkSource, Clock, Monitor
 from zimage_syncd.work.at_hand import AtHand
@@ -122,6 +122,7 @@ class Fetcher:
             for index, found in pull(source, run, buffer, on_piece, self._cancel.check):
                 if found == entry.chunks[index]:
                     got.add(index)
+                    run.file.partial.start_writeback(index * CHUNK_BYTES, entry.chunk_length(index))
                     self._took(source, entry.chunk_length(index))
                 else:
                     trouble = self._served_wrong(source, entry, index, found)
