@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -69,8 +69,13 @@ class Applier:
         self._monitor = monitor
         self._cancel = cancel
 
-    def apply(self, plan: SnapshotPlan, sources: Sequence[ChunkSource]) -> Applied:
+    def apply(self, plan: SnapshotPlan, sources: Sequence[ChunkSource], awaited: Iterable[RelPath] = ()) -> Applied:
         """Does what the plan says; what failed is in the result, and the rest is done.
+
+        Args:
+            plan: one snapshot's.
+            sources: where chunks come from.
+            awaited: payload of other snapshots of the same run, whose partials are gone on with later.
 
         Raises:
             Stopped: somebody asked to stop; partials stay for the next run.
@@ -97,7 +102,7 @@ class Applier:
         self._pointers(plan.actions, done)
         self._disk.sweep_partials(
             (*(entry.path for entry in plan.manifest.entries), _AT_THE_TOP),
-            keep=[file.path for file in plan.manifest.files if file.path in done.failed],
+            keep=[*(file.path for file in plan.manifest.files if file.path in done.failed), *awaited],
         )
         return done
 

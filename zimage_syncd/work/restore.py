@@ -6,7 +6,7 @@ The plan is data: `--dry-run` prints it, `restore` carries the same plan out.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from zimage_syncd.model.failures import LinkModeUnsupported, NoSpace
@@ -124,7 +124,12 @@ def restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) 
     prepared = plan_restore(site, sources, selection)
     check_space(site, prepared.plan.needed_bytes)
     findings = list(prepared.findings)
-    results = [_restore_one(site, sources, snapshot, findings) for snapshot in prepared.plan.snapshots]
+    awaited = [action.entry.path for snapshot in prepared.plan.snapshots for action in _gathered(snapshot)]
+    failed: dict[str, Finding] = {}
+    results = []
+    for planned in prepared.plan.snapshots:
+        snapshot = replace(planned, actions=tuple(_still_true(action, failed) for action in planned.actions))
+        results.append(_restore_one(site, sources, snapshot, findings, awaited, failed))
     elapsed_s = site.clock.monotonic_s() - started_s
     return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(findings))
 
@@ -149,24 +154,43 @@ def check_space(site: Site, needed_bytes: int) -> None:
         raise NoSpace(site.disk.root, f"needs {needed_bytes:,} bytes, {free_bytes:,} are free")
 
 
+def _gathered(plan: SnapshotPlan) -> list[Fetch | Repair]:
+    return [action for action in plan.actions if isinstance(action, Fetch | Repair)]
+
+
+def _still_true(action: Action, failed: Mapping[str, Finding]) -> Action:
+    """The action, unless it counts on payload that an earlier snapshot of the same plan should have brought."""
+    missed = failed.get(action.entry.path)
+    if missed is None or not isinstance(action, Keep):
+        return action
+    return Refuse(action.entry, missed.detail, missed.problem)
+
+
 def _restore_one(
-    site: Site, sources: Sequence[RestoreSource], plan: SnapshotPlan, findings: list[Finding]
+    site: Site,
+    sources: Sequence[RestoreSource],
+    plan: SnapshotPlan,
+    findings: list[Finding],
+    awaited: Sequence[RelPath],
+    failed: dict[str, Finding],
 ) -> SnapshotResult:
     manifest = plan.manifest
     ordered = sorted(sources, key=lambda item: item.source.name != plan.source)
     site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan))
-    done = site.applier().apply(plan, [item.source for item in ordered])
+    done = site.applier().apply(plan, [item.source for item in ordered], awaited)
     site.monitor.finish()
     findings.extend(done.findings)
-    for path, failed in done.failed.items():
-        findings.append(replace(failed, subject=failed.subject.replace(path, shown(manifest, RelPath(path)))))
+    for path, missed in done.failed.items():
+        if path not in failed:
+            findings.append(replace(missed, subject=missed.subject.replace(path, shown(manifest, RelPath(path)))))
+    failed.update(done.failed)
     if not done.failed:
         site.shelf.save(manifest)
     return _result(plan, done)
 
 
 def _work_bytes(plan: SnapshotPlan) -> int:
-    return sum(action.entry.size_bytes for action in plan.actions if isinstance(action, Fetch | Repair))
+    return sum(action.entry.size_bytes for action in _gathered(plan))
 
 
 def _result(plan: SnapshotPlan, done: Applied) -> SnapshotResult:

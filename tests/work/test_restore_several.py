@@ -1,0 +1,82 @@
+"""Snapshots of one restore that share payload or a directory: what becomes of one when another fails or is resumed."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.caches import etag_of, hf_snapshot
+from tests.support.site import Bench
+from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
+from zimage_syncd.disk.partial import partial_name
+from zimage_syncd.model import problems
+from zimage_syncd.model.manifest import CHUNK_BYTES
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.plan import LinkMode
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.stores.archive import ObjectArchive
+from zimage_syncd.stores.directory import DirectoryStore
+from zimage_syncd.work.backup import backup
+from zimage_syncd.work.restore import RestoreSource, restore
+
+FIRST, SECOND = "a" * 40, "b" * 40
+SHARED, OWN = "big/model.safetensors", "own/model.safetensors"
+
+
+class Revisions:
+    """Two commits of one repository in an archive; both hold `SHARED`, only the second one holds `OWN`."""
+
+    def __init__(self, bench: Bench, content: random.Random) -> None:
+        self.bench = bench
+        first = {**pipeline_files(), SHARED: safetensors_bytes({"x": content.randbytes(CHUNK_BYTES + 9)})}
+        self.files = {**first, OWN: safetensors_bytes({"y": content.randbytes(2 * CHUNK_BYTES + 9)})}
+        self.repository = hf_snapshot(bench.root, first, commit=FIRST, refs=("v1",))
+        hf_snapshot(bench.root, self.files, commit=SECOND, refs=("main",))
+        self.bucket = bench.directory / "bucket"
+        self.bucket.mkdir()
+        store = DirectoryStore(str(self.bucket), "owner-1")
+        self.archive = ObjectArchive("bucket", store, bench.clock, "owner-1", bench.site().owns, "test-host")
+        assert backup(bench.site(), [self.archive], Selection(), accept_changed=False).exit_code == 0
+
+    def blob(self, name: str) -> Path:
+        return self.repository / "blobs" / etag_of(name, self.files[name])
+
+    @property
+    def sources(self) -> list[RestoreSource]:
+        return [RestoreSource(self.archive, LinkMode.AUTO)]
+
+
+@pytest.fixture
+def revisions(bench: Bench, content: random.Random) -> Revisions:
+    return Revisions(bench, content)
+
+
+def test_what_one_snapshot_could_not_bring_is_missing_in_every_other_one(bench: Bench, revisions: Revisions) -> None:
+    sha256 = revisions.blob(SHARED).name
+    (revisions.bucket / "blobs" / sha256[:2] / sha256).unlink()
+    shutil.rmtree(bench.root)
+    bench.root.mkdir()
+    shutil.rmtree(bench.shelf.directory)
+    report = restore(bench.site(), revisions.sources, Selection())
+    assert [result.action for result in report.snapshots] == ["failed", "failed"]
+    assert [finding.problem for finding in report.findings] == [problems.BLOB_MISSING]
+    assert not (revisions.repository / "refs").exists()
+    assert list(bench.shelf.keys()) == []
+
+
+def test_a_partial_of_a_later_snapshot_is_gone_on_with(bench: Bench, revisions: Revisions) -> None:
+    blob = revisions.blob(OWN)
+    path = f"hub/models--org--name/blobs/{blob.name}"
+    partial = blob.with_name(partial_name(RelPath(path)))
+    blob.rename(partial)
+    with partial.open("r+b") as file:
+        file.seek(CHUNK_BYTES)
+        file.write(bytes(16))
+    report = restore(bench.site(), revisions.sources, Selection())
+    assert report.exit_code == 0
+    assert [result.written_bytes for result in report.snapshots] == [0, CHUNK_BYTES]
+    assert blob.read_bytes() == revisions.files[OWN]
+    assert bench.partials() == []
