@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.manifest import FileEntry, Manifest
+from zimage_syncd.model.path import resolve_link
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.snapshot import CannotTell, Complete, Incomplete, LayoutName, LocalSnapshot
+
+_MAX_HOPS = 2
+"""A snapshot's name → the repository's blob → a shared blob."""
 
 
 def refusals_of_state(snapshot: LocalSnapshot) -> list[Finding]:
@@ -40,17 +44,36 @@ def refusals_of_change(manifest: Manifest, last_good: Manifest | None, *, accept
     if accept_changed and not immutable:
         return []
     problem = problems.FILE_DAMAGED if immutable else problems.REVISION_CHANGED
-    now = {file.path: file for file in manifest.files}
+    then, now = _content(last_good), _content(manifest)
+    named: set[str] = set()
     findings = []
-    for before in last_good.files:
-        after = now.get(before.path)
+    for path, before in sorted(then.items(), key=lambda item: (item[0] != item[1].path, item[0])):
+        after = now.get(path)
+        if after is not None and after.sha256 == before.sha256:
+            continue
+        if path != before.path and before.path in named:
+            continue  # what the link leads to is named already
+        named.add(path)
         if after is None:
             detail = "it was there in the last good snapshot and is gone"
-            findings.append(Finding(problems.FILE_MISSING if immutable else problem, before.path, detail))
-        elif after.sha256 != before.sha256:
+            findings.append(Finding(problems.FILE_MISSING if immutable else problem, path, detail))
+        else:
             detail = f"the last good snapshot had sha256 {before.sha256}, found {after.sha256}"
-            findings.append(Finding(problem, before.path, detail, _changed_chunks(before, after)))
+            findings.append(Finding(problem, path, detail, _changed_chunks(before, after)))
     return findings
+
+
+def _content(manifest: Manifest) -> dict[str, FileEntry]:
+    """What a reader finds at each path: a file's own content, or that of the file that a link leads to."""
+    found: dict[str, FileEntry] = {file.path: file for file in manifest.files}
+    targets = {link.path: resolve_link(link.path, link.target) for link in manifest.links}
+    for path, target in targets.items():
+        end = target
+        for _ in range(_MAX_HOPS):
+            end = targets.get(end, end)
+        if end in found and path not in found:
+            found[path] = found[end]
+    return found
 
 
 def _changed_chunks(before: FileEntry, after: FileEntry) -> tuple[int, ...]:
