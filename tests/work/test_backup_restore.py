@@ -145,6 +145,19 @@ def test_a_good_snapshot_is_not_followed_by_a_damaged_one(
     assert [stored.manifest_id for stored in archive.snapshots()] != good
 
 
+def test_what_the_archive_has_is_compared_with_where_the_disk_has_no_record(
+    bench: Bench, archive: ObjectArchive, files: dict[str, bytes]
+) -> None:
+    base = modelscope_snapshot(bench.root, files)
+    backup(bench.site(), [archive], ALL, accept_changed=False)
+    good = [stored.manifest_id for stored in archive.snapshots()]
+    shutil.rmtree(bench.shelf.directory)
+    (base / "big/model.safetensors").write_bytes(files["big/model.safetensors"][:-1] + b"\x00")
+    report = backup(bench.site(), [archive], ALL, accept_changed=False)
+    assert [finding.problem for finding in report.findings] == [problems.REVISION_CHANGED]
+    assert [stored.manifest_id for stored in archive.snapshots()] == good
+
+
 def test_an_incomplete_snapshot_is_never_backed_up(
     bench: Bench, archive: ObjectArchive, files: dict[str, bytes]
 ) -> None:

@@ -17,6 +17,7 @@ from zimage_syncd.model.snapshot import LocalSnapshot
 from zimage_syncd.ports import Archive
 from zimage_syncd.recording import record
 from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.send import Sent, digests_of, expected_hex, knows_sha256, upload_missing
 from zimage_syncd.work.site import Site
 
@@ -124,8 +125,8 @@ def _to_archive(
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             manifest = record(snapshot, digests)
-            last_good = site.shelf.load(snapshot.key)
-            sent.findings.extend(refusals_of_change(manifest, last_good, accept_changed=accept_changed))
+            recorded = last_good(site, snapshot.key, [archive])
+            sent.findings.extend(refusals_of_change(manifest, recorded, accept_changed=accept_changed))
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             return _publish(site, archive, snapshot, manifest, sent)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
+from zimage_syncd.model.failures import CacheEmpty, SnapshotMissing
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Refuse, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
@@ -19,6 +19,7 @@ from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
 from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.examine import Depth, needed_bytes
+from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.restore import check_space, with_spare
 from zimage_syncd.work.site import Site, selects
@@ -96,7 +97,7 @@ def _snapshot(
     deep: bool,
     repair: bool,
 ) -> _Checked:
-    manifest = site.shelf.load(key) or _stored_manifest(sources, key)
+    manifest = last_good(site, key, sources)
     if manifest is None:
         if local is None:
             return _Checked(SnapshotResult(str(key), "missing"), [Finding(problems.SNAPSHOT_MISSING, str(key))])
@@ -135,23 +136,6 @@ def _examine(site: Site, manifest: Manifest, depth: Depth) -> tuple[list[Action]
     actions = examiner.examine(manifest, depth)
     site.monitor.finish()
     return actions, examiner.read_bytes
-
-
-def _stored_manifest(sources: Sequence[SnapshotSource], key: SnapshotKey) -> Manifest | None:
-    """The newest manifest of exactly this snapshot in any store that answers."""
-    for source in sources:
-        try:
-            for stored in source.snapshots():
-                if (stored.layout, stored.repo) != (key.layout, key.repo) or not stored.manifest_id:
-                    continue
-                manifest = source.manifest(stored.manifest_id)
-                if manifest.key == key:
-                    return manifest
-        except Stopped:
-            raise
-        except Failure:
-            continue  # another store may answer; none at all is reported as "no manifest to compare with"
-    return None
 
 
 def _findings(manifest: Manifest, actions: Sequence[Action]) -> list[Finding]:

@@ -1,0 +1,38 @@
+"""The last good manifest of a snapshot: the data disk's own record, or what a store has where the disk has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zimage_syncd.model.failures import Failure, Stopped
+from zimage_syncd.model.manifest import Manifest
+from zimage_syncd.model.snapshot import SnapshotKey
+from zimage_syncd.ports import SnapshotSource
+from zimage_syncd.work.site import Site
+
+
+def last_good(site: Site, key: SnapshotKey, sources: Sequence[SnapshotSource]) -> Manifest | None:
+    """What a snapshot has to hold; None where nobody recorded it.
+
+    Args:
+        site: the cache.
+        key: exactly this snapshot.
+        sources: stores that are asked where the disk has no record; one that does not answer is passed over.
+    """
+    return site.shelf.load(key) or _stored(sources, key)
+
+
+def _stored(sources: Sequence[SnapshotSource], key: SnapshotKey) -> Manifest | None:
+    for source in sources:
+        try:
+            for stored in source.snapshots():
+                if (stored.layout, stored.repo) != (key.layout, key.repo) or not stored.manifest_id:
+                    continue
+                manifest = source.manifest(stored.manifest_id)
+                if manifest.key == key:
+                    return manifest
+        except Stopped:
+            raise
+        except Failure:
+            continue  # another store may answer; none at all is as if there were no record
+    return None
