@@ -12,7 +12,7 @@ import pytest
 
 from tests.layouts.conftest import Looker
 from tests.support.caches import COMMIT, etag_of, hf_snapshot, modelscope_snapshot
-from tests.support.tiny_safetensors import pipeline_files
+from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.failures import PathUnreadable
 from zimage_syncd.model.snapshot import Complete, Incomplete
 
@@ -96,6 +96,21 @@ def test_a_shared_blobs_directory_that_is_a_link_is_not_entered(cache: Path, bas
     blob.unlink()
     blob.symlink_to(f"../../blobs/aa/{'a' * 64}")
     assert "a directory on the way is missing, or a symlink itself" in reasons_of_name(look, cache)
+
+
+def test_names_of_two_blobs_that_lead_to_one_shared_blob_contradict_each_other(cache: Path, look: Looker) -> None:
+    first, second = safetensors_bytes({"a": b"x" * 64}), safetensors_bytes({"b": b"y" * 64})
+    base = hf_snapshot(cache, {"1.safetensors": first, "2.safetensors": second})
+    shared = cache / "hub" / "blobs" / "aa" / ("a" * 64)
+    shared.parent.mkdir(parents=True)
+    shared.write_bytes(first)
+    for data in (first, second):
+        blob = base / "blobs" / etag_of("x.safetensors", data)
+        blob.unlink()
+        blob.symlink_to(f"../../blobs/aa/{shared.name}")
+    reasons = look.reasons(cache)
+    assert "2.safetensors: it leads to" in reasons
+    assert etag_of("x.safetensors", second) in reasons
 
 
 def test_a_link_into_a_store_has_to_stay_there(cache: Path, base: Path, look: Looker) -> None:

@@ -131,6 +131,7 @@ def _gather(
         way = gatherer.follow(RelPath(f"{base}/{found.name}"))
         listed = None if tree is None else tree.get(found.name)
         expected, contradiction = _expected(f"{repository.base}/blobs", way, listed)
+        contradiction = contradiction or gatherer.contradiction(way, expected)
         file = None if contradiction else gatherer.keep(way, expected)
         if file is None:
             reasons.append(f"{name}: {way.trouble or contradiction}")

@@ -121,6 +121,15 @@ class Gatherer:
             return Way(here, tuple(passed), f"it leads to {shown(target)}, which is no file")
         return Way(here, tuple(passed), status=status, linked_to=target)
 
+    def contradiction(self, way: Way, expected: ExpectedDigest | None) -> str | None:
+        """Why a name cannot lead to payload that another name leads to, too; None where nothing speaks against it."""
+        known = self.files.get(way.path)
+        said = None if known is None else known.expected
+        if said is None or expected is None or said.algorithm is not expected.algorithm or said.hex == expected.hex:
+            return None
+        other = f"{shown(way.path)}, which is {said.hex} for another name"
+        return f"it leads to {other}; {expected.source} says {expected.hex}"
+
     def keep(self, way: Way, expected: ExpectedDigest | None) -> LocalFile | None:
         """Keeps the payload at the end of a way without trouble; None where there is trouble."""
         if way.status is None:
