@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.caches import etag_of, hf_snapshot
+from tests.support.caches import etag_of, hf_snapshot, listing
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.disk.partial import partial_name
@@ -80,3 +80,43 @@ def test_a_partial_of_a_later_snapshot_is_gone_on_with(bench: Bench, revisions: 
     assert [result.written_bytes for result in report.snapshots] == [0, CHUNK_BYTES]
     assert blob.read_bytes() == revisions.files[OWN]
     assert bench.partials() == []
+
+
+def test_of_revisions_that_share_a_directory_the_newest_one_is_restored(bench: Bench) -> None:
+    bucket = bench.directory / "bucket"
+    bucket.mkdir()
+    archive = ObjectArchive("bucket", DirectoryStore(str(bucket), "o"), bench.clock, "o", bench.site().owns, "host")
+    place = bench.root / "models/org/name"
+    for seed, revision in enumerate(("v9", "v10")):
+        shutil.rmtree(place, ignore_errors=True)
+        for name, data in {**pipeline_files(seed), ".mv": f"Revision:{revision},CreatedAt:17".encode()}.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(data)
+        assert backup(bench.site(), [archive], Selection(), accept_changed=False).exit_code == 0
+        bench.clock.move(60)
+    before = listing(bench.root)
+    sources = [RestoreSource(archive, LinkMode.AUTO)]
+    for action in ("unchanged", "restored"):
+        report = restore(bench.site(), sources, Selection())
+        assert [(result.snapshot, result.action) for result in report.snapshots] == [
+            ("org/name@v10 (modelscope-legacy)", action)
+        ]
+        assert listing(bench.root) == before
+        shutil.rmtree(bench.root)
+        bench.root.mkdir()
+    report = restore(bench.site(), sources, Selection(revision="v9"))
+    assert report.exit_code == 0
+    assert (place / ".mv").read_text() == "Revision:v9,CreatedAt:17"
+
+
+def test_a_link_where_a_directory_belongs_stops_no_other_entry(bench: Bench, revisions: Revisions) -> None:
+    outside = bench.directory / "outside"
+    (revisions.repository / "snapshots" / FIRST / "vae").rename(outside)
+    before = sorted(outside.iterdir())
+    (revisions.repository / "snapshots" / FIRST / "vae").symlink_to(outside)
+    (revisions.repository / "snapshots" / SECOND / "vae/config.json").unlink()
+    report = restore(bench.site(), revisions.sources, Selection())
+    assert [result.action for result in report.snapshots] == ["failed", "restored"]
+    assert all(f"{FIRST}/vae/" in finding.subject for finding in report.findings)
+    assert (revisions.repository / "snapshots" / SECOND / "vae/config.json").is_symlink()
+    assert sorted(outside.iterdir()) == before

@@ -243,7 +243,11 @@ class CacheDisk:
         kept = {"/".join((*path.parts[:-1], partial_name(path))) for path in keep}
         removed = 0
         for directory in sorted({path.parts[:-1] for path in beside}):
-            for name in self._tree.names(RelPath("/".join(directory)) if directory else None):
+            try:
+                names = self._tree.names(RelPath("/".join(directory)) if directory else None)
+            except UnsafePath:
+                continue  # a link or a file lies there; whoever wants an entry below it says so
+            for name in names:
                 if not (name.startswith(PARTIAL_PREFIX) and name.endswith(PARTIAL_SUFFIX)):
                     continue
                 place = RelPath("/".join((*directory, name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, FileDamaged, NotAnArchive, NotInStore, SnapshotMissing, Stopped
@@ -24,6 +25,8 @@ class Chosen:
     """What it consists of."""
     source: SnapshotSource
     """The store that has it, the nearest one."""
+    created_at: datetime
+    """When it became the newest under its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def choose(
             manifest = _manifest(source, candidate, findings, on_bytes)
             if manifest is not None:
                 seen.add(place)
-                chosen.setdefault(manifest.id, Chosen(manifest, source))
+                chosen.setdefault(manifest.id, Chosen(manifest, source, candidate.created_at))
     if not chosen:
         _nothing(sources, selection, repos, failures, findings)
     # A store that nothing was backed up to yet is no trouble where another one has everything.

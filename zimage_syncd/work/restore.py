@@ -16,7 +16,7 @@ from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, Sour
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.apply import Applied
-from zimage_syncd.work.choose import choose
+from zimage_syncd.work.choose import Chosen, choose
 from zimage_syncd.work.examine import Depth, needed_bytes
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.site import Site
@@ -64,7 +64,7 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
     examiner = site.examiner(replace_dead_links=True)
     planned: dict[str, str] = {}
     snapshots = []
-    for chosen in choice.chosen:
+    for chosen in _newest_in_place(site, choice.chosen):
         manifest = chosen.manifest
         site.monitor.begin(f"examine {manifest.key}", manifest.size_bytes)
         actions = examiner.examine(manifest, Depth.KNOWN)
@@ -77,6 +77,17 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
     needed = sum(_needed(site, snapshot, sources) for snapshot in snapshots)
     plan = Plan(tuple(snapshots), with_spare(needed), site.disk.free_bytes())
     return Prepared(plan, choice.findings)
+
+
+def _newest_in_place(site: Site, chosen: Sequence[Chosen]) -> list[Chosen]:
+    """Without those whose directory a newer one takes: ModelScope's old layouts have one for all revisions."""
+    newest: dict[RelPath, Chosen] = {}
+    for item in chosen:
+        place = site.layout_of(item.manifest.key).directory(item.manifest)
+        known = newest.get(place)
+        if known is None or item.created_at > known.created_at:
+            newest[place] = item
+    return list(newest.values())
 
 
 def _check_mode(source: SnapshotSource, mode: LinkMode) -> None:
