@@ -20,6 +20,7 @@ from zimage_syncd.model.failures import (
     DataDiskReadOnly,
     DeviceFull,
     Failure,
+    StoreBroken,
     StoreDenied,
     StoreMissing,
     StoreUnreachable,
@@ -251,6 +252,17 @@ def test_what_a_killed_writer_left_is_listed_for_giving_up_and_is_no_object(tmp_
     assert listed.key == "refs/2.json"
     store.abort_upload(listed)
     assert not left.exists()
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_is_no_object_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    store = DirectoryStore(str(tmp_path), "owner")
+    os.mkfifo(tmp_path / "pipe")
+    assert store.head("pipe") is None
+    with pytest.raises(StoreBroken, match="regular file"):
+        store.get("pipe", 10)
+    with pytest.raises(StoreBroken, match="regular file"):
+        list(store.read("pipe", 0, 1, memoryview(bytearray(10))))
 
 
 def test_links_to_directories_are_not_walked_and_foreign_names_are_no_objects(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from zimage_syncd.digest import read_pieces
@@ -73,7 +73,11 @@ class DirectoryStore:
     def get(self, key: str, max_bytes: int) -> bytes:
         """A whole small object (see `ObjectStore.get`)."""
         path = self._path(keys.checked_key(key))
-        with translated(self._root, path, "read"), open(path, "rb") as file:
+        with (
+            translated(self._root, path, "read"),
+            _opened(path) as descriptor,
+            open(descriptor, "rb", closefd=False) as file,
+        ):
             data = file.read(max_bytes + 1)
         if len(data) > max_bytes:
             raise StoreBroken(path, f"is larger than the expected {max_bytes} bytes")
@@ -82,12 +86,12 @@ class DirectoryStore:
     def read(self, key: str, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
         """Yields a range of an object (see `ObjectStore.read`)."""
         path = self._path(keys.checked_key(key))
-        with translated(self._root, path, "read"), open(path, "rb", buffering=0) as file:
-            size_bytes = os.fstat(file.fileno()).st_size
+        with translated(self._root, path, "read"), _opened(path) as descriptor:
+            size_bytes = os.fstat(descriptor).st_size
             if size_bytes < offset + length:
                 raise StoreBroken(path, f"{size_bytes} bytes, expected at least {offset + length}")
             given = 0
-            for piece in read_pieces(file.fileno(), offset, length, buffer):
+            for piece in read_pieces(descriptor, offset, length, buffer):
                 given += len(piece)
                 yield piece
         if given < length:
@@ -231,6 +235,18 @@ class DirectoryStore:
                 os.unlink(temporary)
             raise
         sync_directory(os.path.dirname(target))
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """A regular file, for reading; never waits for somebody to write into a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StoreBroken(path, "is not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _info(key: str, found: os.stat_result) -> ObjectInfo:
