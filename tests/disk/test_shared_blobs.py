@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from zimage_syncd.disk import shared_blobs
 from zimage_syncd.disk.quarantine import Quarantine
 from zimage_syncd.disk.write import CacheDisk
+from zimage_syncd.model.failures import CacheBusy
 from zimage_syncd.model.path import RelPath
 
 PAYLOAD = RelPath("hub/blobs/ab/" + "ab" * 32)
@@ -83,3 +86,10 @@ def test_a_reference_file_that_is_a_symlink_is_refused_and_the_link_is_not_made(
 def test_an_ordinary_link_touches_no_books(disk: CacheDisk) -> None:
     disk.make_link(RelPath("hub/models--a--b/snapshots/c/f"), f"../../blobs/{'cd' * 32}")
     assert not (Path(disk.root) / "hub/blobs").exists()
+
+
+def test_a_lock_that_the_library_keeps_fails_one_file_only(disk: CacheDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_payload(disk)
+    monkeypatch.setattr(shared_blobs, "_LOCK_TIMEOUT_S", 0.1)
+    with FileLock(f"{disk.root}/{PAYLOAD}.lock"), pytest.raises(CacheBusy, match="held it"):
+        disk.make_link(LINK, TARGET)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.tree import Tree
+from zimage_syncd.model.failures import CacheBusy
 from zimage_syncd.model.path import RelPath, resolve_link
 
 MARKER = ".huggingface-shared-blobs"
@@ -45,7 +46,7 @@ def payload_lock(tree: Tree, payload: RelPath) -> Iterator[None]:
 
     Raises:
         PathUnwritable, DiskError: the lock cannot be made.
-        TimeoutError: somebody held it for a minute.
+        CacheBusy: somebody held it for a minute.
     """
     from filelock import FileLock, SoftFileLock  # noqa: PLC0415 - few caches have shared blobs
 
@@ -59,10 +60,13 @@ def payload_lock(tree: Tree, payload: RelPath) -> Iterator[None]:
     where = f"{tree.absolute(payload)}.lock"
     lock: FileLock | SoftFileLock = FileLock(where, mode=0o666)
     try:
-        lock.acquire(timeout=_LOCK_TIMEOUT_S)
-    except NotImplementedError:  # file systems without flock: the library takes the same way
-        lock = SoftFileLock(f"{where}.soft")
-        lock.acquire(timeout=_LOCK_TIMEOUT_S)
+        try:
+            lock.acquire(timeout=_LOCK_TIMEOUT_S)
+        except NotImplementedError:  # file systems without flock: the library takes the same way
+            lock = SoftFileLock(f"{where}.soft")
+            lock.acquire(timeout=_LOCK_TIMEOUT_S)
+    except TimeoutError as error:
+        raise CacheBusy(where, f"somebody held it for {_LOCK_TIMEOUT_S:.0f} s") from error
     try:
         yield
     finally:
