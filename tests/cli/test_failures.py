@@ -280,3 +280,11 @@ class TestDaemon:
         process.communicate(timeout=30)
         assert process.returncode == 0
         assert os.listdir(mount) == []
+
+
+def test_a_directory_in_the_identitys_place_is_named(machine: Machine) -> None:
+    machine.fill()
+    (machine.cache / ".zimage-syncd/identity.json").mkdir(parents=True)
+    said = error_of(machine, "backup", expected=1)
+    assert "identity.json" in said
+    assert "ZS901" not in said

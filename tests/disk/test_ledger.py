@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +54,19 @@ def test_a_damaged_ledger_is_begun_anew(tmp_path: Path) -> None:
     ledger = SqliteLedger(str(place))
     ledger.record(PATH, STAT, DIGESTS, NOW)
     assert ledger.lookup(PATH, STAT) is not None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["sha256 = 5", "chunks = 5", "chunks = 'text'", "verified_at = 'x'", "verified_at = 1e300", "sha256 = NULL"],
+)
+def test_a_row_with_other_values_is_no_hint(ledger: SqliteLedger, tmp_path: Path, damage: str) -> None:
+    ledger.record(PATH, STAT, DIGESTS, NOW)
+    ledger.close()
+    place = str(tmp_path / "ledger.sqlite")
+    with contextlib.closing(sqlite3.connect(place)) as connection, connection:
+        connection.execute(f"UPDATE files SET {damage}")
+    assert SqliteLedger(place).lookup(PATH, STAT) is None
 
 
 def test_rot_is_told_from_somebody_elses_work(ledger: SqliteLedger) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 
 from zimage_syncd.disk.errors import translated
 
@@ -18,11 +19,15 @@ def read_bytes(path: str, max_bytes: int = _MAX_BYTES) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            data = file.read(max_bytes + 1)
-        except OSError:
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     return data if len(data) <= max_bytes else None
 
 

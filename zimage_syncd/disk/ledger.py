@@ -118,8 +118,12 @@ class SqliteLedger:
         if not rows or rows[0][:4] != wanted:
             return None
         _, size_bytes, _, _, sha256, chunks, verified_at = rows[0]
-        digests = tuple(chunks[start : start + _DIGEST_BYTES].hex() for start in range(0, len(chunks), _DIGEST_BYTES))
-        return LedgerEntry(FileDigests(size_bytes, sha256.hex(), "", digests), datetime.fromtimestamp(verified_at, UTC))
+        try:
+            digests = tuple(chunks[at : at + _DIGEST_BYTES].hex() for at in range(0, len(chunks), _DIGEST_BYTES))
+            known = FileDigests(size_bytes, sha256.hex(), "", digests)
+            return LedgerEntry(known, datetime.fromtimestamp(verified_at, UTC))
+        except (AttributeError, TypeError, ValueError, OverflowError, OSError):
+            return None  # a row that is not ours is no hint either
 
     def was_good(self, path: RelPath, mtime_ns: int, sha256: str) -> bool:
         """Whether a file was recorded with this content and this time of modification."""
