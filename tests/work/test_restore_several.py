@@ -120,3 +120,20 @@ def test_a_link_where_a_directory_belongs_stops_no_other_entry(bench: Bench, rev
     assert all(f"{FIRST}/vae/" in finding.subject for finding in report.findings)
     assert (revisions.repository / "snapshots" / SECOND / "vae/config.json").is_symlink()
     assert sorted(outside.iterdir()) == before
+
+
+def test_a_branch_that_moved_names_the_newest_of_its_commits(bench: Bench) -> None:
+    bucket = bench.directory / "bucket"
+    bucket.mkdir()
+    archive = ObjectArchive("bucket", DirectoryStore(str(bucket), "o"), bench.clock, "o", bench.site().owns, "host")
+    base = hf_snapshot(bench.root, pipeline_files(1), commit=FIRST, refs=("main", "v1"))
+    assert backup(bench.site(), [archive], Selection(), accept_changed=False).exit_code == 0
+    bench.clock.move(60)
+    shutil.rmtree(base)  # the library deleted the first commit, and downloaded the second one
+    hf_snapshot(bench.root, pipeline_files(2), commit=SECOND, refs=("main",))
+    assert backup(bench.site(), [archive], Selection(), accept_changed=False).exit_code == 0
+    shutil.rmtree(bench.root)
+    bench.root.mkdir()
+    assert restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], Selection()).exit_code == 0
+    assert (base / "refs/v1").read_text() == FIRST
+    assert (base / "refs/main").read_text() == SECOND

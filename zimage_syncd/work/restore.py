@@ -64,7 +64,7 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
     examiner = site.examiner(replace_dead_links=True)
     planned: dict[str, str] = {}
     snapshots = []
-    for chosen in _newest_in_place(site, choice.chosen):
+    for chosen in _newest_first(site, choice.chosen):
         manifest = chosen.manifest
         site.monitor.begin(f"examine {manifest.key}", manifest.size_bytes)
         actions = examiner.examine(manifest, Depth.KNOWN)
@@ -79,15 +79,18 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
     return Prepared(plan, choice.findings)
 
 
-def _newest_in_place(site: Site, chosen: Sequence[Chosen]) -> list[Chosen]:
-    """Without those whose directory a newer one takes: ModelScope's old layouts have one for all revisions."""
+def _newest_first(site: Site, chosen: Sequence[Chosen]) -> list[Chosen]:
+    """The newest first, since a pointer that is there is not moved: an older commit may have had the same branch.
+
+    Without those whose directory a newer one takes: ModelScope's old layouts have one for all revisions.
+    """
     newest: dict[RelPath, Chosen] = {}
     for item in chosen:
         place = site.layout_of(item.manifest.key).directory(item.manifest)
         known = newest.get(place)
         if known is None or item.created_at > known.created_at:
             newest[place] = item
-    return list(newest.values())
+    return sorted(newest.values(), key=lambda item: item.created_at, reverse=True)
 
 
 def _check_mode(source: SnapshotSource, mode: LinkMode) -> None:
