@@ -230,18 +230,6 @@ def test_without_a_store_damage_is_found_and_stays_as_it_is(bench: Bench, base: 
     assert listing(bench.root) == before
 
 
-def test_a_directory_where_a_file_belongs_is_refused_and_untouched(
-    bench: Bench, archive: ObjectArchive, base: Path
-) -> None:
-    place = (base / SMALL).resolve()
-    place.unlink()
-    place.mkdir()
-    (place / "precious").write_text("mine")
-    report = check(bench, archive, repair=True)
-    assert problems.UNREPAIRED in {finding.problem for finding in report.findings}
-    assert (place / "precious").read_text() == "mine"
-
-
 def test_what_was_never_recorded_is_compared_with_its_publishers_list(
     bench: Bench, archive: ObjectArchive, files: dict[str, bytes]
 ) -> None:
@@ -352,3 +340,28 @@ class TestStore:
         flip(self.blob(bench, base), CHUNK_BYTES + 1)
         report = verify_store(bench.site(), archive, ALL, blob_sizes=self.sizes(archive), deep=True)
         assert [(finding.problem, finding.chunks) for finding in report.findings] == [(problems.CHUNK_CORRUPT, (1,))]
+
+
+def make_directory(place: Path) -> None:
+    place.mkdir()
+    (place / "precious").write_text("mine")
+
+
+@pytest.mark.parametrize("intrude", [make_directory, Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("where", ["payload", "name", "reference"])
+def test_what_is_no_file_goes_to_quarantine_and_makes_room(
+    bench: Bench, archive: ObjectArchive, base: Path, where: str, intrude: Callable[[Path], None]
+) -> None:
+    before = listing(bench.root)
+    name = base / SMALL
+    place = {"payload": name.resolve(), "name": name, "reference": base.parents[1] / "refs/main"}[where]
+    place.unlink()
+    intrude(place)
+    report = check(bench, archive)
+    assert [finding.subject.split(" ")[0] for finding in report.findings] == [str(place.relative_to(bench.root))]
+    report = check(bench, archive, repair=True)
+    assert [finding.mended for finding in report.findings] == [True]
+    assert listing(bench.root) == before
+    assert check(bench, archive).exit_code == 0
+    kept = [place.read_text() for place in bench.quarantined()]
+    assert kept == (["mine"] if intrude is make_directory else [])

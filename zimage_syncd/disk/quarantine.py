@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from zimage_syncd.disk.errors import translated
-from zimage_syncd.disk.tree import Tree
+from zimage_syncd.disk.tree import Tree, is_link, is_regular
 from zimage_syncd.model.path import RelPath
 
 _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -29,17 +29,22 @@ class Quarantine:
         self._now = now
 
     def keep(self, tree: Tree, path: RelPath) -> str | None:
-        """Keeps the file at `path` aside; it stays where it is, too.
+        """Keeps what lies at `path` aside: a file or a link stays where it is, too; anything else is moved.
 
         Returns:
-            Where it is kept; None where there is no such file.
+            Where it is kept; None where nothing is there.
         """
-        if tree.lstat(path) is None:
+        status = tree.lstat(path)
+        if status is None:
             return None
         batch = f"{self._now().strftime(_TIME_FORMAT)}-{secrets.token_hex(4)}"
         place = os.path.join(self.directory, batch, path)
         with translated(place, writing=True), tree.parent(path) as directory:
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+            if not is_regular(status) and not is_link(status):
+                os.rename(path.name, place, src_dir_fd=directory)
+                os.fsync(directory)
+                return place
             try:
                 os.link(path.name, place, src_dir_fd=directory, follow_symlinks=False)
             except OSError as error:

@@ -118,12 +118,12 @@ class CacheDisk:
         Args:
             partial: what was gathered.
             mode: permission bits.
-            keep_old: whether the content that it replaces goes to quarantine first.
+            keep_old: whether the content that it replaces goes to quarantine first; what is no file goes there anyway.
         """
         if not isinstance(partial, PartialFile):
             raise TypeError("finish_file takes what begin_file gave")
         path = partial.path
-        if keep_old:
+        if keep_old or isinstance(self.look(path), Other):
             self._quarantine.keep(self._tree, path)
         if shared_blobs.shared_payload(path) is None:
             partial.finish(mode)
@@ -147,10 +147,10 @@ class CacheDisk:
             os.close(descriptor)
 
     def make_link(self, path: RelPath, target: str) -> None:
-        """Makes or replaces a relative symlink in one step; a file that lies there goes to quarantine.
+        """Makes or replaces a relative symlink in one step; what else lies there goes to quarantine.
 
         Raises:
-            UnsafePath: the target leaves the cache, or a directory lies there.
+            UnsafePath: the target leaves the cache.
         """
         payload = shared_blobs.shared_target(path, target)
         if payload is None:
@@ -162,8 +162,7 @@ class CacheDisk:
             self._replace_by_link(path, target)
 
     def _replace_by_link(self, path: RelPath, target: str) -> None:
-        seen = self.look(path)
-        if isinstance(seen, SeenFile):
+        if isinstance(self.look(path), SeenFile | Other):
             self._quarantine.keep(self._tree, path)
         temporary = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
         where = self._tree.absolute(path)
@@ -213,6 +212,8 @@ class CacheDisk:
         if mode is LinkMode.SYMLINK:
             self._replace_by_link(path, source)
             return
+        if isinstance(self.look(path), Other):
+            self._quarantine.keep(self._tree, path)
         temporary = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
         where = self._tree.absolute(path)
         with self._tree.parent(path, create=True) as directory:

@@ -104,8 +104,8 @@ class Examiner:
             return Link(entry, "missing", problems.POINTER_MISSING)
         if isinstance(seen, SeenLink):
             return Link(entry, f"expected a file, found a link to {seen.target}", problems.POINTER_DAMAGED)
-        if not isinstance(seen, SeenFile):
-            return Refuse(entry, "expected a file; move away what lies there")
+        if isinstance(seen, Other):
+            return Link(entry, f"expected a file, found {seen.what}", problems.POINTER_DAMAGED)
         if is_damaged_pointer(entry.path, self._read_text(entry, seen.stat.size_bytes), entry.text):
             return Link(entry, "its content is not what was recorded", problems.POINTER_DAMAGED)
         return Keep(entry, "there; a pointer may have moved")
@@ -130,7 +130,7 @@ class Examiner:
             case SeenFile():
                 return Link(entry, f"expected a link to {entry.target}, found a file")
             case Other(what):
-                return Refuse(entry, f"expected a link to {entry.target}, found {what}; move it away")
+                return Link(entry, f"expected a link to {entry.target}, found {what}")
 
     def _file(self, entry: FileEntry, depth: Depth) -> Action:
         match self._disk.look(entry.path):
@@ -139,7 +139,7 @@ class Examiner:
             case SeenLink(target):
                 return self._linked(entry, target, depth)
             case Other(what):
-                return Refuse(entry, f"expected a file, found {what}; move it away")
+                return Fetch(entry, f"expected a file, found {what}", self._fetch_bytes(entry))
             case SeenFile(stat):
                 return self._present(entry, stat, depth)
 
