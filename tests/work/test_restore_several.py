@@ -137,3 +137,7 @@ def test_a_branch_that_moved_names_the_newest_of_its_commits(bench: Bench) -> No
     assert restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], Selection()).exit_code == 0
     assert (base / "refs/v1").read_text() == FIRST
     assert (base / "refs/main").read_text() == SECOND
+    shutil.rmtree(bench.root)
+    bench.root.mkdir()
+    assert restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], Selection(revision="v1")).exit_code == 0
+    assert sorted(place.name for place in (base / "refs").iterdir()) == ["v1"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -35,6 +35,8 @@ class Choice:
 
     chosen: tuple[Chosen, ...]
     """Snapshots, each once."""
+    newest: Mapping[SnapshotKey, str]
+    """The id of the manifest that a name means, selected or not; the name as the revision."""
     findings: tuple[Finding, ...]
     """Stores that could not be asked, manifests that cannot be trusted, repositories that no store has."""
 
@@ -57,20 +59,24 @@ def choose(
     chosen: dict[str, Chosen] = {}
     findings: list[Finding] = []
     failures: list[Failure] = []
-    seen: set[tuple[object, ...]] = set()
+    seen: set[SnapshotKey] = set()
+    newest: dict[SnapshotKey, str] = {}
     for source in sources:
         try:
             stored = source.snapshots()
         except Failure as failure:
             failures.append(failure)
             continue
+        for item in stored:
+            newest.setdefault(SnapshotKey(item.layout, item.repo, item.name), item.manifest_id)
         for candidate in _meant(source, stored, selection, repos):
-            place = (candidate.layout, candidate.repo, candidate.name)
+            place = SnapshotKey(candidate.layout, candidate.repo, candidate.name)
             if place in seen:
                 continue
             manifest = _manifest(source, candidate, findings, on_bytes)
             if manifest is not None:
                 seen.add(place)
+                newest[place] = manifest.id
                 chosen.setdefault(manifest.id, Chosen(manifest, source, candidate.created_at))
     if not chosen:
         _nothing(sources, selection, repos, failures, findings)
@@ -79,7 +85,7 @@ def choose(
     if selection.repo is None:
         present = {item.manifest.key.repo for item in chosen.values()}
         findings.extend(finding_of(NotInStore(str(repo))) for repo in repos if repo not in present)
-    return Choice(tuple(sorted(chosen.values(), key=lambda item: item.manifest.key)), tuple(findings))
+    return Choice(tuple(sorted(chosen.values(), key=lambda item: item.manifest.key)), newest, tuple(findings))
 
 
 def _meant(

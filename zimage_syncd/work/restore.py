@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from zimage_syncd.model.failures import LinkModeUnsupported, NoSpace
+from zimage_syncd.model.manifest import Manifest, PointerEntry
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Plan, Refuse, Repair, SetMode, SnapshotPlan
+from zimage_syncd.model.plan import Action, Fetch, Keep, Link, LinkMode, Plan, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.apply import Applied
 from zimage_syncd.work.choose import Chosen, choose
@@ -72,7 +74,7 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
         mode = next(item.mode for item in sources if item.source is chosen.source)
         _check_mode(chosen.source, mode)
         directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
-        actions = _without_repeats(actions, planned)
+        actions = _without_stale(manifest, _without_repeats(actions, planned), choice.newest)
         snapshots.append(SnapshotPlan(manifest, chosen.source.name, mode, directory, tuple(actions)))
     needed = sum(_needed(site, snapshot, sources) for snapshot in snapshots)
     plan = Plan(tuple(snapshots), with_spare(needed), site.disk.free_bytes())
@@ -97,6 +99,20 @@ def _check_mode(source: SnapshotSource, mode: LinkMode) -> None:
     if mode not in {LinkMode.AUTO, LinkMode.COPY} and mode not in source.modes():
         possible = ", ".join(sorted({"auto", "copy", *source.modes()}))
         raise LinkModeUnsupported(f"{source.name} ({source.describe()})", f"{mode}; possible are {possible}")
+
+
+def _without_stale(manifest: Manifest, actions: list[Action], newest: Mapping[SnapshotKey, str]) -> list[Action]:
+    """No branch or tag is made that means another snapshot by now, as far as the stores know."""
+
+    def one(action: Action) -> Action:
+        _, found, name = action.entry.path.partition("/refs/")
+        if not found or not isinstance(action, Link) or not isinstance(action.entry, PointerEntry):
+            return action
+        if newest.get(replace(manifest.key, revision=name), manifest.id) in {manifest.id, ""}:
+            return action
+        return Keep(action.entry, "this name means another snapshot by now")
+
+    return [one(action) for action in actions]
 
 
 def _without_repeats(actions: list[Action], planned: dict[str, str]) -> list[Action]:
