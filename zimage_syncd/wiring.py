@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from zimage_syncd.clock import SystemClock
 from zimage_syncd.config import Config, Store, StoreKind
 from zimage_syncd.decide.detect import detect
+from zimage_syncd.disk.document import sweep_documents
 from zimage_syncd.disk.guard import ensure_identity, require_right_disk
 from zimage_syncd.disk.ledger import SqliteLedger
 from zimage_syncd.disk.lock import cache_lock, directory_lock
@@ -83,6 +84,7 @@ class Workshop:
                 self.config.cache.dir, quarantine, _ownership(self.config.cache.owner, self.config.cache.dir)
             )
             quarantine.sweep(self.config.verify.quarantine_days)
+            sweep_documents(self.state_directory, self.clock.now().timestamp())
             disk.make_root()
             shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
             yield self._site(disk, ledger, shelf)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
 
 from zimage_syncd.disk.errors import translated
 
 _MAX_BYTES = 2**20
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_ABANDONED_S = 60.0
+"""A write takes milliseconds; one that began so long ago was killed. Reports are written without the cache's lock."""
 
 
 def read_bytes(path: str, max_bytes: int = _MAX_BYTES) -> bytes | None:
@@ -41,6 +45,26 @@ def read_document(path: str) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def sweep_documents(directory: str, now_s: float) -> int:
+    """Removes what killed writers of documents left in a directory and below; returns how many.
+
+    Args:
+        directory: where documents are kept; may be missing. What is below its `quarantine` is somebody else's.
+        now_s: the clock, in seconds since the epoch.
+    """
+    removed = 0
+    for place, below, names in os.walk(directory):
+        if place == directory:
+            below[:] = [name for name in below if name != "quarantine"]
+        for name in names:
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError):
+                if _TEMPORARY.fullmatch(name) and abs(now_s - os.lstat(path).st_mtime) > _ABANDONED_S:
+                    os.unlink(path)
+                    removed += 1
+    return removed
 
 
 def write_document(path: str, data: bytes, mode: int = 0o644) -> None:
