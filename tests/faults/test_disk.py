@@ -103,9 +103,11 @@ def test_a_full_store_is_told_and_has_no_reference(machine: Machine, small_disk:
         f'[cache]\ndir = "{cache}"\n[stores.bucket]\nurl = "file://{small_disk}/bucket"\n'
         f'[daemon]\nstate_dir = "{machine.root}/state"\n'
     )
-    finished = machine.run("backup", expected=None)
-    assert finished.returncode in {1, 2}
-    assert "ZS114" in finished.stdout + finished.stderr
+    finished = machine.run("backup", expected=1)
+    assert "failed: bucket" in finished.stdout
+    assert "refused" not in finished.stdout
+    assert finished.stdout.count("ZS114 the disk is full") == 1
+    assert "nothing was backed up: 1 problem found" in finished.stdout
     assert not list(small_disk.rglob("refs/*"))
     assert not list(small_disk.rglob("*.upload"))
 

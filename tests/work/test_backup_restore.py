@@ -9,15 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.archives import Desk
 from tests.support.caches import COMMIT, hf_snapshot, listing, modelscope_snapshot
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import NoSpace, NotInStore
+from zimage_syncd.model.failures import (
+    DeviceFull,
+    Failure,
+    NoSpace,
+    NotInStore,
+    StoreDenied,
+    StoreUnreachable,
+)
 from zimage_syncd.model.manifest import CHUNK_BYTES
 from zimage_syncd.model.plan import Fetch, Keep, LinkMode
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import RepoId, RepoType
+from zimage_syncd.report.text import report_text
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
@@ -156,6 +165,34 @@ def test_what_the_archive_has_is_compared_with_where_the_disk_has_no_record(
     report = backup(bench.site(), [archive], ALL, accept_changed=False)
     assert [finding.problem for finding in report.findings] == [problems.REVISION_CHANGED]
     assert [stored.manifest_id for stored in archive.snapshots()] == good
+
+
+@pytest.mark.parametrize("failure", [StoreDenied, StoreUnreachable, DeviceFull])
+def test_a_backup_that_no_archive_takes_has_failed_and_says_so_once(
+    bench: Bench, files: dict[str, bytes], failure: type[Failure]
+) -> None:
+    hf_snapshot(bench.root, files)
+    desk = Desk()
+    denied = desk.archive()
+    desk.store.failing = {"put": failure("bucket/blobs", "no"), "create": failure("bucket/intents", "no")}
+    report = backup(bench.site(), [denied], ALL, accept_changed=False)
+    assert [result.action for result in report.snapshots] == ["failed: bucket"]
+    assert [finding.problem for finding in report.findings] == [failure.problem]
+    assert (report.failed, report.exit_code) == (True, 1)
+    assert f"{failure.problem.title}: no" in report_text(report)
+    assert "nothing was backed up: 1 problem found" in report_text(report)
+
+
+def test_a_backup_that_one_of_two_archives_takes_has_not_failed(
+    bench: Bench, archive: ObjectArchive, files: dict[str, bytes]
+) -> None:
+    hf_snapshot(bench.root, files)
+    desk = Desk()
+    denied = desk.archive()
+    desk.store.failing = {"put": StoreDenied("bucket/blobs", "no"), "create": StoreDenied("bucket/intents", "no")}
+    report = backup(bench.site(), [archive, denied], ALL, accept_changed=False)
+    assert [result.action for result in report.snapshots] == ["backed up", "failed: bucket"]
+    assert (report.failed, report.exit_code) == (False, 2)
 
 
 def test_an_incomplete_snapshot_is_never_backed_up(

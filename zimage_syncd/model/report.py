@@ -98,8 +98,12 @@ class Report:
     """All that was found, in the order of files."""
     notes: tuple[str, ...] = field(default=())
     """Sentences for people: links made, what to do next."""
+    failed: bool = False
+    """Whether nothing of what the job is for could be done, for no fault of the cache: no store took anything."""
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing was found; 2 with findings; see design: command line."""
+        """0 when nothing was found; 2 with findings; 1 where nothing could be done; see design: command line."""
+        if self.failed:
+            return 1
         return 2 if any(finding.counts for finding in self.findings) else 0

@@ -70,7 +70,9 @@ def findings_lines(findings: Iterable[Finding]) -> Iterator[str]:
 def _verdict(report: Report) -> str:
     took = duration(report.elapsed_s)
     counted = [finding for finding in report.findings if finding.counts]
-    if counted:
+    if report.failed:
+        words = f"nothing was backed up: {count(len(counted), 'problem')} found"
+    elif counted:
         mended = sum(finding.mended for finding in counted)
         words = f"{count(len(counted), 'problem')} found, {mended} mended"
     elif report.job is Job.RESTORE and all(result.action == "unchanged" for result in report.snapshots):

@@ -18,8 +18,11 @@ from zimage_syncd.ports import Archive
 from zimage_syncd.recording import record
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.last_good import last_good
-from zimage_syncd.work.send import Sent, digests_of, expected_hex, knows_sha256, upload_missing
+from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
 from zimage_syncd.work.site import Site
+
+_DONE = frozenset({"backed up", "unchanged"})
+"""Actions after which an archive has the snapshot."""
 
 
 def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, accept_changed: bool) -> Report:
@@ -44,14 +47,17 @@ def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, acc
     if failures and not ready:
         raise failures[0]
     findings = [finding_of(failure) for failure in failures]
-    results = []
+    results: list[SnapshotResult] = []
+    gave_up: list[str] = []
     for snapshot in snapshots:
-        results.extend(_snapshot(site, ready, snapshot, findings, accept_changed=accept_changed))
+        results.extend(_snapshot(site, ready, snapshot, findings, gave_up, accept_changed=accept_changed))
     if selection.repo is None:
         present = {snapshot.key.repo for snapshot in snapshots}
         findings.extend(finding_of(SnapshotMissing(str(repo))) for repo in site.repos if repo not in present)
     elapsed_s = site.clock.monotonic_s() - started_s
-    return Report(Job.BACKUP, started_at, elapsed_s, tuple(results), tuple(findings))
+    # Damage alone is a finding; where an archive refused and nothing is in any, nobody shall take it for a backup.
+    nothing = bool(gave_up) and not any(result.action in _DONE for result in results)
+    return Report(Job.BACKUP, started_at, elapsed_s, tuple(results), tuple(findings), failed=nothing)
 
 
 def _meant(site: Site, selection: Selection) -> list[LocalSnapshot]:
@@ -85,9 +91,11 @@ def _snapshot(
     archives: Sequence[Archive],
     snapshot: LocalSnapshot,
     findings: list[Finding],
+    gave_up: list[str],
     *,
     accept_changed: bool,
 ) -> list[SnapshotResult]:
+    """Backs one snapshot up to every archive; those that failed are added to `gave_up`, by name."""
     refusals = refusals_of_state(snapshot)
     if refusals:
         findings.extend(refusals)
@@ -100,8 +108,10 @@ def _snapshot(
         except Stopped:
             raise
         except Failure as failure:
-            sent.findings.append(finding_of(failure))
+            sent.findings.insert(0, finding_of(failure))
             result = _refused(snapshot, sent.findings, f"failed: {archive.name}")
+            if isinstance(failure, STORE_TROUBLE):
+                gave_up.append(archive.name)
         results.append(result)
         findings.extend(finding for finding in sent.findings if finding not in findings)
     return results

@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from zimage_syncd.digest import FileDigests
-from zimage_syncd.model.failures import Failure, Stopped
+from zimage_syncd.model.failures import (
+    DataDiskReadOnly,
+    DeviceFull,
+    Failure,
+    FormatUnknown,
+    Stopped,
+    StoreBroken,
+    StoreDenied,
+    StoreMissing,
+    StoreUnreachable,
+)
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.snapshot import DigestAlgorithm, LocalFile, LocalSnapshot
@@ -24,6 +34,9 @@ _Item = TypeVar("_Item", LocalFile, FileEntry)
 _WORKERS = 4
 """Files at a time; SHA-256 needs order, so one worker walks one file (measured: 4 keep a loopback server busy)."""
 
+STORE_TROUBLE = (StoreMissing, StoreDenied, StoreUnreachable, StoreBroken, FormatUnknown, DeviceFull, DataDiskReadOnly)
+"""Failures of a backup that are an archive's and not a file's: what it says to one file it says to the next."""
+
 
 @dataclass(slots=True)
 class Sent:
@@ -35,6 +48,8 @@ class Sent:
     """Bytes sent."""
     findings: list[Finding] = field(default_factory=list)
     """Files that cannot be backed up, and why."""
+    given_up: bool = False
+    """Whether the archive failed: no further file is tried."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while any of these is changed."""
 
@@ -114,13 +129,22 @@ def upload_missing(
 
 
 def _each(site: Site, items: Sequence[_Item], act: Callable[[_Item], None], sent: Sent, intent: Intent) -> None:
-    """Does something with every item, several at a time; a failure is a finding and stops no other item."""
+    """Does something with every item, several at a time; a file's failure is a finding and stops no other file.
+
+    Raises:
+        Failure: one of `STORE_TROUBLE`.
+    """
 
     def guarded(item: _Item) -> None:
         site.cancel.check()
+        if sent.given_up:
+            return
         intent.renew()
         try:
             act(item)
+        except STORE_TROUBLE:
+            sent.given_up = True
+            raise
         except Stopped:
             raise
         except Failure as failure:
