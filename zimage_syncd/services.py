@@ -115,7 +115,7 @@ class CacheServices:
         for name in names:
             configured = self.config.stores.get(name)
             own_mode = LinkMode(configured.mode) if configured is not None else LinkMode.AUTO
-            opened.append(RestoreSource(self.workshop.source(name), mode or own_mode))
+            opened.append(RestoreSource(self.workshop.source(name), mode or own_mode, asked_for=mode is not None))
         return opened
 
     def keep_links(self) -> tuple[list[str], list[Finding]]:

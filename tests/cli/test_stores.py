@@ -104,9 +104,32 @@ class TestCacheTree:
         assert not (machine.cache / "hub/models--org--name").is_symlink()
         assert "complete" in machine.run("snapshots").stdout
         machine.run("verify", "--deep")
-        said = machine.run("restore", "--mode", "copy").stdout
+        said = machine.run("restore").stdout
         assert "nothing to do" in said
         assert f"{len(payload)} are links into a store" in said
+
+    @pytest.mark.parametrize("mode", ["copy", "hardlink"])
+    def test_links_become_own_files_when_that_is_asked_for(self, machine: Machine, tree: Path, mode: str) -> None:
+        machine.run("restore", "--mode", "symlink")
+        linked = listing(machine.cache)
+        payload = sorted(place for place in (tree / "hub/models--org--name/blobs").iterdir())
+        size_bytes = sum(place.stat().st_size for place in payload)
+        plan = machine.json("restore", "--mode", mode, "--dry-run")
+        assert plan["fetch_bytes"] == (size_bytes if mode == "copy" else 0)
+        assert plan["needed_bytes"] >= (size_bytes if mode == "copy" else 0)
+        fetched = [item for item in plan["snapshots"][0]["actions"] if item["action"] == "Fetch"]
+        assert [item["reason"] for item in fetched] == [
+            "a link into a store, and the cache's own file is wanted"
+        ] * len(payload)
+        assert listing(machine.cache) == linked
+        machine.run("restore", "--mode", mode)
+        for place in payload:
+            own = machine.cache / place.relative_to(tree)
+            assert not own.is_symlink()
+            assert own.samefile(place) == (mode == "hardlink")
+        assert "nothing to do" in machine.run("restore", "--mode", mode).stdout
+        shutil.rmtree(tree)
+        assert "no damage found" in machine.run("verify", "--deep").stdout
 
     def test_damage_behind_a_symlink_is_found(self, machine: Machine, tree: Path) -> None:
         machine.run("restore", "--mode", "symlink")

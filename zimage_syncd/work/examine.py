@@ -45,6 +45,7 @@ class Examiner:
         *,
         linked_roots: tuple[str, ...] = (),
         replace_dead_links: bool = False,
+        replace_links: bool = False,
         on_bytes: OnBytes = lambda _count: None,
     ) -> None:
         """Keeps what it works with.
@@ -57,6 +58,7 @@ class Examiner:
             linked_roots: recorded stores; an absolute symlink into one of them is a linked file.
             replace_dead_links: whether files that are linked into a store that cannot be seen are fetched from another
                 one; otherwise they are reported and stay, since a mount may come back.
+            replace_links: whether files that are linked into a store shall become the cache's own.
             on_bytes: is told of bytes that were handled, read or not.
         """
         self._disk = disk
@@ -65,6 +67,7 @@ class Examiner:
         self._cancel = cancel
         self._linked_roots = linked_roots
         self._replace_dead_links = replace_dead_links
+        self._replace_links = replace_links
         self._on_bytes = on_bytes
         self._lock = threading.Lock()
         self.read_bytes = 0
@@ -147,6 +150,8 @@ class Examiner:
         root = next((root for root in self._linked_roots if target.startswith(f"{root}/")), None)
         if root is None:
             return Fetch(entry, f"expected a file, found a link to {target}", self._fetch_bytes(entry))
+        if self._replace_links:
+            return Fetch(entry, "a link into a store, and the cache's own file is wanted", self._fetch_bytes(entry))
         if not self._replace_dead_links and not os.path.isdir(root):
             return Refuse(entry, f"linked to {target}, and {root} cannot be seen", problems.STORE_MISSING)
         try:

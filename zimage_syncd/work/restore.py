@@ -26,6 +26,9 @@ from zimage_syncd.work.site import Site
 _SPARE_BYTES = 16 * 2**20
 """Left free on top of what a restore needs: for directories, the ledger and reports."""
 
+_OWN_FILES = frozenset({LinkMode.COPY, LinkMode.REFLINK, LinkMode.HARDLINK})
+"""Modes in which payload outlives the store that it came from."""
+
 
 @dataclass(frozen=True, slots=True)
 class RestoreSource:
@@ -35,6 +38,8 @@ class RestoreSource:
     """The store."""
     mode: LinkMode
     """As configured for it, or as the command line says."""
+    asked_for: bool = False
+    """Whether a person named the mode for this restore: then links that are there give way to the cache's own files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,17 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
     site.monitor.begin("look at the stores", 0)
     choice = choose([item.source for item in sources], selection, site.repos, on_bytes)
     site.monitor.finish()
-    examiner = site.examiner(replace_dead_links=True)
     planned: dict[str, str] = {}
     snapshots = []
     for chosen in _newest_first(site, choice.chosen):
         manifest = chosen.manifest
+        configured = next(item for item in sources if item.source is chosen.source)
+        mode = configured.mode
+        own = configured.asked_for and mode in _OWN_FILES
+        examiner = site.examiner(replace_dead_links=True, replace_links=own)
         site.monitor.begin(f"examine {manifest.key}", manifest.size_bytes)
         actions = examiner.examine(manifest, Depth.KNOWN)
         site.monitor.finish()
-        mode = next(item.mode for item in sources if item.source is chosen.source)
         _check_mode(chosen.source, mode)
         directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
         actions = _without_stale(manifest, _without_repeats(actions, planned), choice.newest)

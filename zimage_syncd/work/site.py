@@ -62,7 +62,7 @@ class Site:
         manifest = self.shelf.load(key)
         return manifest is not None and manifest.id.startswith(snapshot_id)
 
-    def examiner(self, *, replace_dead_links: bool) -> Examiner:
+    def examiner(self, *, replace_dead_links: bool, replace_links: bool = False) -> Examiner:
         """Looks at this cache's entries; bytes that it handles are the monitor's (see `Examiner`)."""
         return Examiner(
             self.disk,
@@ -71,6 +71,7 @@ class Site:
             self.cancel,
             linked_roots=self.linked_roots,
             replace_dead_links=replace_dead_links,
+            replace_links=replace_links,
             on_bytes=self.monitor.advance,
         )
 
