@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import grp
 import hashlib
 import os
-import pwd
 import socket
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from zimage_syncd.clock import SystemClock
 from zimage_syncd.config import Config, Store, StoreKind
+from zimage_syncd.config.presence import owner_of
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.disk.document import sweep_documents
 from zimage_syncd.disk.guard import ensure_identity, require_right_disk
@@ -225,11 +224,5 @@ def _ownership(owner: str, directory: str) -> Ownership | None:
         except OSError:
             return None
         return Ownership(status.st_uid, status.st_gid)
-    user, _, group = owner.partition(":")
-    try:
-        user_id = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
-        if not group:
-            return Ownership(user_id, pwd.getpwuid(user_id).pw_gid)
-        return Ownership(user_id, int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
-    except KeyError as error:
-        raise ConfigInvalid("cache.owner", f"{owner!r}: no such user or group") from error
+    found = owner_of(owner)
+    return Ownership(found.user_id, found.group_id)

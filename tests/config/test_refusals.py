@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,11 @@ CONTRADICTORY = [
     ("stores.s.profile", f'{S3}profile = "p"\ncredentials_file = "/f"', "stores.s.credentials_file"),
     ("stores.s.options", f"{S3}options = {{port = 22}}", "s3"),
     ("daemon.state_dir", '[daemon]\nstate_dir = "/mnt/data/cache/state"', "cache.dir"),
+    ("stores.t.url", f'{S3}[stores.t]\nurl = "s3://b/"', "stores.s.url"),
+    ("stores.t.url", f'{DIRECTORY}[stores.t]\nurl = "file://localhost/archive/"', "stores.s.url"),
+    ("stores.t.url", f'{TREE}[stores.t]\nurl = "/shared/"', "stores.s.url"),
+    ("stores.t.url", f'{TREE}[stores.t]\nurl = "file:///shared"', "stores.s.url"),
+    ("stores.t.url", '[stores.s]\nurl = "memory://a"\n[stores.t]\nurl = "memory://a/"', "stores.s.url"),
 ]
 
 LINKS = [
@@ -86,6 +92,14 @@ INVALID = [
     ("health.after", '[health]\nafter = ["lunch"]', "lunch"),
     ("notify.on", '[notify]\non = ["lunch"]', "lunch"),
     ("daemon.state_dir", '[daemon]\nstate_dir = "state"', "'state'"),
+    ("health.python", '[health]\npython = "venv/bin/python"', "'venv/bin/python'"),
+    ("cache.owner", 'owner = "nosuch:x"', "'nosuch:x'"),
+    ("cache.owner", 'owner = "root:nosuch"', "'root:nosuch'"),
+    ("stores.s.endpoint_url", f'{S3}endpoint_url = "127.0.0.1:99"', "https://HOST"),
+    ("stores.s.endpoint_url", f'{S3}endpoint_url = "https://h:port"', "https://HOST"),
+    ("stores.s.endpoint_url", f'{S3}endpoint_url = "https://me:hunter2@h"', "credentials"),
+    ("stores.s.credentials_file", f'{S3}credentials_file = "/etc/no-such-file"', "/etc/no-such-file"),
+    ("stores.s.ca_bundle", f'{S3}ca_bundle = "/etc/no-such-file.pem"', "/etc/no-such-file.pem"),
 ]
 
 
@@ -148,12 +162,34 @@ def test_addresses_that_cannot_be_used_are_refused_without_their_secrets(load: L
     assert "secret" not in said
 
 
+@pytest.mark.parametrize("url", ["nosuch://host/x", "simplecache::nosuch://host/x"])
+def test_an_address_that_no_package_serves_is_refused(load: Load, url: str) -> None:
+    with pytest.raises(StoreUrlInvalid, match=r"stores\.s\.url"):
+        load(f'[stores.s]\nurl = "{url}"')
+
+
+def test_a_package_that_is_not_installed_is_named(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StoreUrlInvalid, match="pip install sshfs"):
+        load(FSSPEC)
+
+
+@pytest.mark.parametrize("key", ["credentials_file", "ca_bundle"])
+def test_a_file_on_a_disk_that_is_not_mounted_yet_is_no_mistake(load: Load, tmp_path: Path, key: str) -> None:
+    load(f'{S3}{key} = "/no/such/mount/file"')
+    load(f'[cache]\ndir = "{tmp_path}/cache"\nmount = "{tmp_path}"\n{S3}{key} = "{tmp_path}/file"', whole=True)
+
+
+def test_stores_apart_are_two(load: Load) -> None:
+    load(f'{S3}[stores.t]\nurl = "s3://b"\nendpoint_url = "https://other"\n[stores.u]\nurl = "s3://b/x"')
+
+
 @pytest.mark.parametrize(
     "text",
     [
         f'{S3}options = {{}}\nmode = "auto"\nseed = false\n',
         f'{FSSPEC}options = {{port = 22}}\nprofile = ""\n',
-        f'{S3}profile = ""\ncredentials_file = "/f"\n',
+        f'{S3}profile = ""\ncredentials_file = "/no/disk/f"\n',
         f'{DIRECTORY}mode = "hardlink"\n',
         f'{S3}[restore]\norder = ["s", "huggingface", "modelscope"]\n',
         '[verify]\nquick = ""\ndeep = ""\ndrill = ""\nrate = "500 MB/s"\nquarantine_max = "50GiB"\n',

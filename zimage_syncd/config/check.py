@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Sequence
 
 from zimage_syncd.config.places import inside, objection, overlap
+from zimage_syncd.config.presence import check_presence
 from zimage_syncd.config.ranges import check_ranges
 from zimage_syncd.config.schema import HUBS, Config, StoreKind
-from zimage_syncd.config.store_rules import check_store
+from zimage_syncd.config.store_rules import check_apart, check_store
 from zimage_syncd.config.unknown import unknown
 from zimage_syncd.model.failures import ConfigContradictory, ConfigInvalid, Failure
 from zimage_syncd.model.snapshot import RepoId
@@ -23,16 +24,19 @@ def check(config: Config) -> None:
     Raises:
         ConfigInvalid: a value is out of range.
         ConfigContradictory: two settings contradict each other.
-        StoreUrlInvalid: a store's address cannot be used.
+        StoreUrlInvalid: a store's address cannot be used here.
     """
     _check_cache(config)
     _check_links(config)
     for name, store in config.stores.items():
         check_store(config.cache, name, store)
+    check_apart(config.stores)
     _check_order(config)
     _check_backup(config)
     check_ranges(config)
     _check_state_dir(config)
+    _check_python(config)
+    check_presence(config)
 
 
 def _check_cache(config: Config) -> None:
@@ -86,6 +90,12 @@ def _check_state_dir(config: Config) -> None:
         if place and inside(config.daemon.state_dir, place):
             detail = f"it lies in {key} = {place}; it belongs on the system disk, whose reset its absence shows"
             raise ConfigContradictory("daemon.state_dir", detail)
+
+
+def _check_python(config: Config) -> None:
+    python = config.health.python
+    if python and (wrong := objection(python)):
+        raise ConfigInvalid("health.python", wrong)
 
 
 def _require_once(key: str, names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from zimage_syncd.config.places import inside, objection, overlap
@@ -51,6 +52,26 @@ def check_store(cache: Cache, name: str, store: Store) -> None:
             raise ConfigContradictory(f"{key}.url", f"{store.path} lies behind {link} of cache.links")
 
 
+def check_apart(stores: Mapping[str, Store]) -> None:
+    """Refuses two stores that are one: it would be backed up to twice, and a repair would ask damage for a good copy.
+
+    Raises:
+        ConfigContradictory: names both.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    for name, store in stores.items():
+        other = first.setdefault(_place(store), name)
+        if other != name:
+            raise ConfigContradictory(f"stores.{name}.url", f"stores.{other}.url is the same place; keep one of them")
+
+
+def _place(store: Store) -> tuple[object, ...]:
+    if store.path:
+        return (store.path,)
+    address = store.url.rstrip("/")
+    return (address, store.endpoint_url.rstrip("/"), repr(sorted(store.options.items(), key=str)))
+
+
 def _check_url(key: str, store: Store) -> None:
     shown = store.shown_url
     try:
@@ -90,7 +111,23 @@ def _check_keys(key: str, store: Store) -> None:
     for item in ("file_mode", "dir_mode"):
         if not _MODE.fullmatch(getattr(store, item)):
             raise ConfigInvalid(f"{key}.{item}", f"expected an octal mode such as 0444, found {getattr(store, item)!r}")
+    if wrong := _objection_to_endpoint(store.endpoint_url):
+        raise ConfigInvalid(f"{key}.endpoint_url", wrong)
     for item in ("credentials_file", "ca_bundle"):
         path = getattr(store, item)
         if path and not os.path.isabs(path):
             raise ConfigInvalid(f"{key}.{item}", f"expected an absolute path, found {path!r}")
+
+
+def _objection_to_endpoint(url: str) -> str | None:
+    """What is wrong with an endpoint_url, without showing it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        good = not url or (parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        return "expected https://HOST[:PORT] or http://HOST[:PORT]"
+    if parts.username is not None or parts.query:
+        return "it holds credentials; they belong into a profile or credentials_file"
+    return None
