@@ -175,14 +175,14 @@ class Workshop:
         owner = seen.identity.cache_id if seen.identity is not None else self.config.cache.id or _UNKNOWN_OWNER
         # A cloned instance has the same cache id; what it is writing is none of ours to sweep.
         writer = hashlib.sha256(f"{owner}/{socket.gethostname()}".encode()).hexdigest()[:32]
-        objects = _object_store(store, writer)
+        objects = _object_store(name, store, writer)
         return ObjectArchive(name, objects, self.clock, owner, self._owns, socket.gethostname())
 
     def _owns(self, key: SnapshotKey, path: RelPath) -> bool:
         return any(key.layout in layout.names and layout.owns(key, path) for layout in self.layouts)
 
 
-def _object_store(store: Store, owner: str) -> ObjectStore:
+def _object_store(name: str, store: Store, owner: str) -> ObjectStore:
     """Adapters are imported where they are used: boto3 alone takes 40 MB and a quarter of a second."""
     if store.kind is StoreKind.DIRECTORY:
         return DirectoryStore(store.path, owner)
@@ -201,6 +201,7 @@ def _object_store(store: Store, owner: str) -> ObjectStore:
                 profile=store.profile,
                 credentials_file=store.credentials_file,
                 ca_bundle=store.ca_bundle,
+                table=f"stores.{name}",
             )
         )
     from zimage_syncd.stores.fsspec_url import FsspecStore  # noqa: PLC0415

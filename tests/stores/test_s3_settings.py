@@ -155,13 +155,25 @@ def test_a_file_of_credentials_that_is_absent_denies(tmp_path: Path) -> None:
 
 
 def test_a_profile_that_nobody_wrote_is_refused() -> None:
-    with pytest.raises(ConfigInvalid, match="nobody-wrote-this"):
-        S3Store(S3Settings("bucket", profile="nobody-wrote-this"))
+    with pytest.raises(ConfigInvalid, match="nobody-wrote-this") as caught:
+        S3Store(S3Settings("bucket", profile="nobody-wrote-this", table="stores.b"))
+    assert caught.value.subject == "stores.b.profile"
+
+
+def test_a_profile_of_the_environment_is_told_from_one_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody-wrote-this")
+    with pytest.raises(ConfigInvalid, match="AWS_PROFILE: The config profile"):
+        S3Store(S3Settings("bucket", table="stores.b"))
+
+
+def test_a_region_that_is_none_is_named_by_its_key() -> None:
+    with pytest.raises(ConfigInvalid, match=r"stores\.b\.region"):
+        S3Store(S3Settings("bucket", region="not a region", table="stores.b"))
 
 
 def test_a_ca_bundle_that_is_absent_is_refused() -> None:
-    with pytest.raises(ConfigInvalid, match="absent"):
-        S3Store(S3Settings("bucket", ca_bundle="/absent.pem", access_key="k", secret_key="s"))
+    with pytest.raises(ConfigInvalid, match=r"stores\.b\.ca_bundle: there is no file /absent\.pem"):
+        S3Store(S3Settings("bucket", ca_bundle="/absent.pem", access_key="k", secret_key="s", table="stores.b"))
 
 
 def test_no_credentials_at_all_are_denied_before_anything_is_sent(seaweed: S3Server, seaweed_bucket: str) -> None:

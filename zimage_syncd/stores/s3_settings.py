@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, InvalidRegionError, ProfileNotFound
 
 from zimage_syncd.model.failures import ConfigInvalid, ConfigUntrusted, StoreDenied, StoreUrlInvalid
 
@@ -57,18 +57,28 @@ class S3Settings:
     """Between two bytes; a read then goes on with another connection."""
     max_attempts: int = 4
     """Of one request, the first included."""
+    table: str = ""
+    """What the configuration calls this store, such as `stores.bucket`; messages name its keys by it."""
 
     def __post_init__(self) -> None:
         """Refuses what could not work or would carry a secret into messages."""
         if not self.bucket:
-            raise StoreUrlInvalid("s3://", "names no bucket")
+            raise StoreUrlInvalid(self.key("url"), "s3:// names no bucket")
         if self.addressing_style not in {"auto", "path", "virtual"}:
-            raise ConfigInvalid("addressing_style", f"{self.addressing_style!r}, expected auto, path or virtual")
+            raise ConfigInvalid(
+                self.key("addressing_style"), f"{self.addressing_style!r}, expected auto, path or virtual"
+            )
         address = urlsplit(self.endpoint_url)
         if self.endpoint_url and (address.scheme not in {"http", "https"} or not address.hostname):
-            raise ConfigInvalid("endpoint_url", "expected https://HOST or http://HOST")
+            raise ConfigInvalid(self.key("endpoint_url"), "expected https://HOST or http://HOST")
         if address.username is not None or address.query:
-            raise ConfigInvalid("endpoint_url", "holds credentials; put them into a profile or credentials_file")
+            raise ConfigInvalid(
+                self.key("endpoint_url"), "holds credentials; put them into a profile or credentials_file"
+            )
+
+    def key(self, name: str) -> str:
+        """A key as the configuration calls it."""
+        return f"{self.table}.{name}" if self.table else name
 
     @property
     def boto_addressing(self) -> str:
@@ -88,7 +98,7 @@ def open_client(settings: S3Settings) -> S3Client:
         StoreDenied: the file of credentials is not there.
     """
     if settings.ca_bundle and not os.path.isfile(settings.ca_bundle):
-        raise ConfigInvalid("ca_bundle", f"there is no file {settings.ca_bundle}")
+        raise ConfigInvalid(settings.key("ca_bundle"), f"there is no file {settings.ca_bundle}")
     keys = _given_keys(settings)
     profile = settings.profile if settings.profile and not keys else None
     try:
@@ -103,7 +113,17 @@ def open_client(settings: S3Settings) -> S3Client:
             **keys,
         )
     except (BotoCoreError, ValueError) as error:
-        raise ConfigInvalid(f"s3://{settings.bucket}", str(error)) from error
+        raise ConfigInvalid(_blamed(error, settings), str(error)) from error
+
+
+def _blamed(error: Exception, settings: S3Settings) -> str:
+    """What a person has to correct."""
+    match error:
+        case ProfileNotFound():
+            return settings.key("profile") if settings.profile else "the environment's AWS_PROFILE"
+        case InvalidRegionError():
+            return settings.key("region")
+    return settings.table or f"s3://{settings.bucket}"
 
 
 def _client_config(settings: S3Settings) -> Config:
@@ -126,30 +146,31 @@ def _given_keys(settings: S3Settings) -> dict[str, str]:
     if settings.access_key:
         keys = (settings.access_key, settings.secret_key, settings.session_token)
     elif settings.credentials_file:
-        keys = _keys_of_file(settings.credentials_file, settings.profile or "default")
+        keys = _keys_of_file(settings)
     else:
         return {}
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     return {name: value for name, value in zip(names, keys, strict=True) if value}
 
 
-def _keys_of_file(path: str, profile: str) -> tuple[str, str, str]:
+def _keys_of_file(settings: S3Settings) -> tuple[str, str, str]:
+    path, profile, key = settings.credentials_file, settings.profile or "default", settings.key("credentials_file")
     parser = configparser.RawConfigParser()
     try:
         with open(path, encoding="utf-8") as file:
             _require_private(path, os.fstat(file.fileno()))
             parser.read_file(file)
     except OSError as error:
-        raise StoreDenied(path, f"the credentials cannot be read: {error.strerror}") from error
+        raise StoreDenied(path, f"{key}: the credentials cannot be read: {error.strerror}") from error
     except (configparser.Error, UnicodeDecodeError):
         # The cause is left out: it quotes lines of the file.
-        raise ConfigInvalid(path, "is not an INI file as AWS's tools use") from None
+        raise ConfigInvalid(key, f"{path} is not an INI file as AWS's tools use") from None
     try:
         section = parser[profile]
         keys = section["aws_access_key_id"], section["aws_secret_access_key"]
     except KeyError as error:
         wanted = f"[{profile}] with aws_access_key_id and aws_secret_access_key"
-        raise ConfigInvalid(path, f"has no section {wanted}") from error
+        raise ConfigInvalid(key, f"{path} has no section {wanted}") from error
     return (*keys, section.get("aws_session_token", ""))
 
 
