@@ -185,7 +185,9 @@ class CacheServices:
             return store_rows(self.workshop.source(store))
         rows = []
         with self.workshop.looking() as site:
-            rows.extend(cache_rows(site))
+            survey = site.survey()
+            rows.extend(cache_rows(site, survey))
+            rows.extend(unreachable_row("cache", failure) for failure in survey.troubles)
         for name in self.config.stores:
             try:
                 rows.extend(store_rows(self.workshop.source(name)))
@@ -222,9 +224,13 @@ class CacheServices:
         Raises:
             SnapshotMissing: it is not in the cache.
             SnapshotIncomplete: it is there, but not whole.
+            PathUnreadable, DiskError: it was not found, and a directory could not be listed.
         """
         with self.workshop.looking() as site:
-            meant = site.meant(selection, site.find())
+            survey = site.survey()
+            meant = site.meant(selection, survey.snapshots)
+        if not meant and survey.troubles:
+            raise survey.troubles[0]
         if not meant:
             raise SnapshotMissing(str(selection.repo), f"in {self.config.cache.dir}")
         whole = [item for item in meant if not isinstance(item.completeness, Incomplete)]

@@ -17,7 +17,7 @@ from zimage_syncd.ports import SeenFile, SnapshotSource
 from zimage_syncd.report.files import ReportFiles
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.apply import finding_of
-from zimage_syncd.work.site import Site
+from zimage_syncd.work.site import Site, Survey
 
 _REPORTS_SHOWN = 5
 
@@ -29,9 +29,9 @@ _LINK_PROBLEMS = {
 }
 
 
-def cache_rows(site: Site) -> list[SnapshotRow]:
+def cache_rows(site: Site, survey: Survey) -> list[SnapshotRow]:
     """One row for each snapshot of the cache."""
-    return [_cache_row(site, snapshot) for snapshot in site.find()]
+    return [_cache_row(site, snapshot) for snapshot in survey.snapshots]
 
 
 def _cache_row(site: Site, snapshot: LocalSnapshot) -> SnapshotRow:
@@ -132,9 +132,11 @@ def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
 
 def _snapshots(workshop: Workshop, findings: list[Finding]) -> list[SnapshotRow]:
     with workshop.looking() as site:
-        snapshots = cache_rows(site)
+        survey = site.survey()
+        snapshots = cache_rows(site, survey)
         present = {row.repo for row in snapshots}
-        missing = [repo for repo in site.repos if str(repo) not in present]
+        missing = [repo for repo in site.repos if str(repo) not in present and not survey.troubles]
+    findings.extend(finding_of(failure) for failure in survey.troubles)
     findings.extend(Finding(problems.SNAPSHOT_MISSING, str(repo), site.disk.root) for repo in missing)
     findings.extend(
         Finding(problems.SNAPSHOT_INCOMPLETE, f"{row.repo}@{row.revision[:12]} ({row.layout})", row.detail)

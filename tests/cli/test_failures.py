@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -115,22 +116,62 @@ def test_a_foreign_data_disk_is_refused(machine: Machine) -> None:
     assert listing(machine.cache) == before
 
 
-def test_status_tells_the_rest_where_a_directory_of_the_cache_may_not_be_read(machine: Machine) -> None:
+@pytest.fixture
+def closed(machine: Machine) -> Iterator[Path]:
+    """A directory of a recorded cache that may not be read."""
     machine.fill()
     machine.run("backup")
     place = machine.cache / "models"
     place.chmod(0)
-    # Root without capabilities is a user like any other, and still finds its interpreter.
-    command = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", *machine.command("status")]
-    environment = {**machine.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
-    try:
-        finished = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    finally:
-        place.chmod(0o755)
-    assert finished.returncode == 2, finished.stdout + finished.stderr
-    assert f"ZS106 a path cannot be read: {place}: Permission denied" in finished.stdout
-    assert "store   bucket: reachable" in finished.stdout
-    assert "backup: good" in finished.stdout
+    yield place
+    place.chmod(0o755)
+
+
+def test_status_tells_the_rest_where_a_directory_of_the_cache_may_not_be_read(machine: Machine, closed: Path) -> None:
+    said = machine.run_as_nobody_special("status", expected=2).stdout
+    assert f"ZS106 a path cannot be read: {closed}: Permission denied" in said
+    assert "store   bucket: reachable" in said
+    assert "backup: good" in said
+    assert "complete" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "done"),
+    [
+        (["backup"], "(huggingface): unchanged"),
+        (["verify"], "(huggingface): verified"),
+        (["verify", "--deep", "--repair"], "(huggingface): verified"),
+        (["health", "--level", "files"], "(huggingface): ok (files)"),
+        (["snapshots"], "huggingface"),
+    ],
+)
+def test_one_directory_that_may_not_be_read_stops_nothing_else(
+    machine: Machine, closed: Path, arguments: list[str], done: str
+) -> None:
+    said = machine.run_as_nobody_special(*arguments, expected=2).stdout
+    assert done in said
+    assert said.count("ZS106 a path cannot be read") == 1
+    assert str(closed) in said
+    assert machine.run_as_nobody_special("path", "org/name", expected=0).stdout.strip()
+
+
+@pytest.mark.parametrize("command", ["backup", "verify", "health"])
+def test_what_may_lie_in_a_directory_that_cannot_be_read_is_not_called_missing(
+    machine: Machine, closed: Path, command: str
+) -> None:
+    finished = machine.run_as_nobody_special(command, "org/name", "--layout", "modelscope", expected=None)
+    assert "ZS106" in finished.stdout + finished.stderr
+    assert "ZS202" not in finished.stdout + finished.stderr
+
+
+def test_health_tells_a_file_that_may_not_be_read_from_an_unfinished_download(machine: Machine) -> None:
+    machine.fill()
+    place = next((machine.cache / "models").rglob("*.safetensors"))
+    place.chmod(0)
+    said = machine.run_as_nobody_special("health", "--level", "files", expected=2).stdout
+    assert "ZS106 a path cannot be read" in said
+    assert place.name in said
+    assert "ZS201" not in said
 
 
 @pytest.mark.parametrize("command", ["backup", "verify", "health"])

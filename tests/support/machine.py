@@ -74,6 +74,15 @@ class Machine:
             assert finished.returncode == expected, finished.stdout + finished.stderr
         return finished
 
+    def run_as_nobody_special(self, *arguments: str, expected: int | None) -> subprocess.CompletedProcess[str]:
+        """As a user whom permissions bind: root without its capabilities, who still finds the interpreter."""
+        command = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", *self.command(*arguments)]
+        environment = {**self.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+        finished = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert "Traceback" not in finished.stderr, finished.stderr
+        assert expected in {None, finished.returncode}, finished.stdout + finished.stderr
+        return finished
+
     def json(self, *arguments: str, expected: int | None = 0) -> dict[str, Any]:
         document = json.loads(self.run("--json", *arguments, expected=expected).stdout)
         assert document["schema"].startswith("zimage-syncd/")

@@ -19,7 +19,7 @@ from zimage_syncd.layouts.payload import Gatherer, Way
 from zimage_syncd.layouts.pipeline import Content
 from zimage_syncd.layouts.repository import PREFIXES, Repository, folder_name, repositories
 from zimage_syncd.layouts.trees import Listed, digest_of_blob_name, read_tree
-from zimage_syncd.layouts.walk import Found, read_small, shown, walk
+from zimage_syncd.layouts.walk import Found, OnTrouble, read_small, refuse, shown, walk
 from zimage_syncd.model.failures import Failure, UnsafePath
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
@@ -46,7 +46,7 @@ class HuggingFaceLayout:
         """The one layout."""
         return frozenset({LayoutName.HUGGINGFACE})
 
-    def find(self, root: str, linked_roots: tuple[str, ...]) -> list[LocalSnapshot]:
+    def find(self, root: str, linked_roots: tuple[str, ...], on_trouble: OnTrouble = refuse) -> list[LocalSnapshot]:
         """All snapshots of all repositories below `root`, complete or not, sorted by key.
 
         A commit that lies both below `hub/` and directly below `root` is given once: from `hub/`, unless that one is
@@ -55,15 +55,15 @@ class HuggingFaceLayout:
         Args:
             root: absolute path of the cache directory; may be a symlink itself.
             linked_roots: absolute paths of recorded stores.
+            on_trouble: is told of a directory above the snapshots that cannot be listed.
 
         Raises:
-            PathUnreadable: a directory above the snapshots cannot be listed.
-            DiskError: the disk fails there.
+            PathUnreadable, DiskError: without `on_trouble`.
         """
         found: dict[SnapshotKey, LocalSnapshot] = {}
-        for repository in repositories(os.path.realpath(root)):
+        for repository in repositories(os.path.realpath(root), on_trouble):
             references = repository.references()
-            for commit in repository.commits():
+            for commit in repository.commits(on_trouble):
                 snapshot = self._snapshot(repository, commit, references, linked_roots)
                 earlier = found.get(snapshot.key)
                 if earlier is None or isinstance(earlier.completeness, Incomplete):

@@ -22,7 +22,7 @@ from zimage_syncd.layouts.modelscope_places import LEGACY, TEMPORARY, Place, bas
 from zimage_syncd.layouts.parts import part_of
 from zimage_syncd.layouts.payload import Gatherer
 from zimage_syncd.layouts.pipeline import Content
-from zimage_syncd.layouts.walk import Found, shown, walk
+from zimage_syncd.layouts.walk import Found, OnTrouble, refuse, shown, walk
 from zimage_syncd.model.failures import UnsafePath
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
@@ -53,19 +53,19 @@ class ModelScopeLayout:
         """All three."""
         return frozenset({LayoutName.MODELSCOPE, *LEGACY})
 
-    def find(self, root: str, linked_roots: tuple[str, ...]) -> list[LocalSnapshot]:
+    def find(self, root: str, linked_roots: tuple[str, ...], on_trouble: OnTrouble = refuse) -> list[LocalSnapshot]:
         """All snapshots below `root`, complete or not, sorted by key.
 
         Args:
             root: absolute path of the cache directory; may be a symlink itself.
             linked_roots: absolute paths of recorded stores.
+            on_trouble: is told of a directory above the snapshots that cannot be listed.
 
         Raises:
-            PathUnreadable: a directory above the snapshots cannot be listed.
-            DiskError: the disk fails there.
+            PathUnreadable, DiskError: without `on_trouble`.
         """
         real_root = os.path.realpath(root)
-        snapshots = (self._snapshot(real_root, place, linked_roots) for place in places(real_root))
+        snapshots = (self._snapshot(real_root, place, linked_roots) for place in places(real_root, on_trouble))
         return sorted(snapshots, key=lambda snapshot: snapshot.key)
 
     def owns(self, key: SnapshotKey, path: RelPath) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zimage_syncd.layouts.walk import directories, entries, read_small
+from zimage_syncd.layouts.walk import OnTrouble, directories, entries, read_small
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.private import private_part
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
@@ -46,37 +46,36 @@ def base_of(key: SnapshotKey) -> str:
     return f"{LEGACY.get(key.layout, '')}{folder}/{owner}/{name.replace('.', '___')}"
 
 
-def places(root: str) -> Iterator[Place]:
-    """All snapshots of a cache directory.
-
-    Raises:
-        PathUnreadable: a directory above the snapshots cannot be listed.
-        DiskError: the disk fails there.
-    """
+def places(root: str, on_trouble: OnTrouble) -> Iterator[Place]:
+    """All snapshots of a cache directory; `on_trouble` is told of a directory that cannot be listed."""
     for kind, folder in _FOLDERS.items():
-        yield from _present(root, kind, folder)
+        yield from _present(root, kind, folder, on_trouble)
         for layout, prefix in LEGACY.items():
-            yield from _legacy(root, layout, kind, f"{prefix}{folder}")
+            yield from _legacy(root, layout, kind, f"{prefix}{folder}", on_trouble)
 
 
-def _present(root: str, kind: RepoType, folder: str) -> Iterator[Place]:
-    for name in directories(f"{root}/{folder}"):
+def _present(root: str, kind: RepoType, folder: str, on_trouble: OnTrouble) -> Iterator[Place]:
+    for name in directories(f"{root}/{folder}", on_trouble):
         if "--" not in name:
             continue
-        for revision in _revisions(f"{root}/{folder}/{name}/snapshots"):
+        for revision in _revisions(f"{root}/{folder}/{name}/snapshots", on_trouble):
             key = _key(LayoutName.MODELSCOPE, kind, name.replace("--", "/", 1), revision)
             if key is not None:
                 yield Place(key, base_of(key), (f"{folder}/{name}/{TEMPORARY}",))
 
 
-def _revisions(directory: str, prefix: str = "", depth: int = 1) -> Iterator[str]:
+def _revisions(directory: str, on_trouble: OnTrouble, prefix: str = "", depth: int = 1) -> Iterator[str]:
     """Revisions below `snapshots`. A branch `feature/x` lies deeper: there the outer directory holds no file."""
-    for name in directories(directory):
+    for name in directories(directory, on_trouble):
         inner = f"{directory}/{name}"
-        deeper = [child for child in directories(inner) if _is_repository(f"{inner}/{child}")]
-        only_directories = all(entry.is_dir(follow_symlinks=False) for entry in entries(inner))
+        try:
+            deeper = [child for child in directories(inner) if _is_repository(f"{inner}/{child}")]
+            only_directories = all(entry.is_dir(follow_symlinks=False) for entry in entries(inner))
+        except Failure as failure:
+            on_trouble(failure)
+            continue
         if deeper and only_directories and depth < _MAX_REVISION_DEPTH:
-            yield from _revisions(inner, f"{prefix}{name}/", depth + 1)
+            yield from _revisions(inner, on_trouble, f"{prefix}{name}/", depth + 1)
         else:
             yield f"{prefix}{name}"
 
@@ -85,11 +84,11 @@ def _is_repository(directory: str) -> bool:
     return any(entry.name in _AT_THE_ROOT for entry in entries(directory))
 
 
-def _legacy(root: str, layout: LayoutName, kind: RepoType, folder: str) -> Iterator[Place]:
-    for owner in directories(f"{root}/{folder}"):
+def _legacy(root: str, layout: LayoutName, kind: RepoType, folder: str, on_trouble: OnTrouble) -> Iterator[Place]:
+    for owner in directories(f"{root}/{folder}", on_trouble):
         if "--" in owner or private_part(owner) is not None:
             continue
-        for name in directories(f"{root}/{folder}/{owner}"):
+        for name in directories(f"{root}/{folder}/{owner}", on_trouble):
             base = f"{folder}/{owner}/{name}"
             dotted = name.replace("___", ".")
             key = _key(layout, kind, f"{owner}/{dotted}", _legacy_revision(f"{root}/{base}"))

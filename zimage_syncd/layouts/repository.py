@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from zimage_syncd.layouts.walk import directories, entries, read_small, walk
+from zimage_syncd.layouts.walk import OnTrouble, directories, entries, read_small, walk
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.private import private_part
@@ -39,14 +39,9 @@ class Repository:
         """Absolute."""
         return f"{self.root}/{self.base}"
 
-    def commits(self) -> list[str]:
-        """Commits that have a snapshot, sorted.
-
-        Raises:
-            PathUnreadable: `snapshots` cannot be listed.
-            DiskError: the disk fails.
-        """
-        return [name for name in directories(f"{self.directory}/snapshots") if _COMMIT.fullmatch(name)]
+    def commits(self, on_trouble: OnTrouble) -> list[str]:
+        """Commits that have a snapshot, sorted."""
+        return [name for name in directories(f"{self.directory}/snapshots", on_trouble) if _COMMIT.fullmatch(name)]
 
     def references(self) -> dict[str, str]:
         """Texts of `refs/*` by the names (branches, tags, refs/pr/N); each says a commit.
@@ -104,15 +99,10 @@ def folder_name(repo: RepoId) -> str:
     return "--".join([f"{repo.type}s", *repo.name.split("/")])
 
 
-def repositories(root: str) -> Iterator[Repository]:
-    """All repositories of a cache directory, those below `hub/` first.
-
-    Raises:
-        PathUnreadable: the cache directory or `hub` cannot be listed.
-        DiskError: the disk fails.
-    """
+def repositories(root: str, on_trouble: OnTrouble) -> Iterator[Repository]:
+    """All repositories of a cache directory, those below `hub/` first."""
     for prefix in PREFIXES:
-        for name in directories(f"{root}/{prefix}".rstrip("/")):
+        for name in directories(f"{root}/{prefix}".rstrip("/"), on_trouble):
             kind, _, rest = name.partition("--")
             if kind not in _TYPES or not rest or rest.count("--") > 1:
                 continue

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from zimage_syncd.model.failures import DiskError, Failure, PathUnreadable
+
+OnTrouble: TypeAlias = Callable[[Failure], None]
+"""Is told of a directory that cannot be listed, and raises where that is to end the search."""
 
 _MAX_DEPTH = 64
 
@@ -84,14 +88,23 @@ def entries(directory: str) -> list[os.DirEntry[str]]:
         raise DiskError(directory, str(error.strerror)) from error
 
 
-def directories(directory: str) -> list[str]:
-    """Names of the real directories in a directory, sorted.
+def refuse(failure: Failure) -> None:
+    """Trouble with a directory ends the search."""
+    raise failure
 
-    Raises:
-        PathUnreadable: it cannot be listed.
-        DiskError: the disk fails.
+
+def directories(directory: str, on_trouble: OnTrouble = refuse) -> list[str]:
+    """Names of the real directories in a directory, sorted; none where `on_trouble` passes over one.
+
+    Args:
+        directory: absolute path.
+        on_trouble: is told that it cannot be listed.
     """
-    return [entry.name for entry in entries(directory) if entry.is_dir(follow_symlinks=False)]
+    try:
+        return [entry.name for entry in entries(directory) if entry.is_dir(follow_symlinks=False)]
+    except Failure as failure:
+        on_trouble(failure)
+        return []
 
 
 def read_small(path: str, max_bytes: int) -> bytes | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.snapshot import LayoutName, LocalSnapshot, SnapshotKey
@@ -16,16 +18,19 @@ class Layout(Protocol):
     def names(self) -> frozenset[LayoutName]:
         """The layouts that this one knows."""
 
-    def find(self, root: str, linked_roots: tuple[str, ...]) -> list[LocalSnapshot]:
+    def find(
+        self, root: str, linked_roots: tuple[str, ...], on_trouble: Callable[[Failure], None] = ...
+    ) -> list[LocalSnapshot]:
         """All snapshots below a directory, complete or not, sorted by key.
 
         Args:
             root: absolute path of a cache directory.
             linked_roots: absolute paths of recorded stores; an absolute symlink into one of them is a file that was
                 linked by `restore --mode symlink`. No other link is followed out of `root`.
+            on_trouble: is told of a directory above the snapshots that cannot be listed, and the rest is found.
 
         Raises:
-            PathUnreadable: a directory of the cache cannot be listed.
+            PathUnreadable, DiskError: a directory cannot be listed, and nobody is told.
         """
 
     def owns(self, key: SnapshotKey, path: RelPath) -> bool:

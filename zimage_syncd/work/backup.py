@@ -19,7 +19,7 @@ from zimage_syncd.recording import record
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
-from zimage_syncd.work.site import Site
+from zimage_syncd.work.site import Site, Survey
 
 _DONE = frozenset({"backed up", "unchanged"})
 """Actions after which an archive has the snapshot."""
@@ -36,22 +36,24 @@ def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, acc
 
     Raises:
         SnapshotMissing, CacheEmpty: nothing in the cache is meant.
+        PathUnreadable, DiskError: nothing that could be found is meant, and a directory could not be listed.
         StoreUnreachable, StoreDenied, StoreMissing, FormatUnknown: no archive can be used; where another one can, it is
             a finding.
         Stopped: somebody asked to stop; uploads under way were given up, what is finished stays.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
-    snapshots = _meant(site, selection)
+    survey = site.survey()
+    snapshots = _meant(site, survey, selection)
     failures: list[Failure] = []
     ready = [archive for archive in archives if _prepared(site, archive, failures)]
     if failures and not ready:
         raise failures[0]
-    findings = [finding_of(failure) for failure in failures]
+    findings = [finding_of(failure) for failure in (*survey.troubles, *failures)]
     results: list[SnapshotResult] = []
     gave_up: list[str] = []
     for snapshot in snapshots:
         results.extend(_snapshot(site, ready, snapshot, findings, gave_up, accept_changed=accept_changed))
-    if selection.repo is None:
+    if selection.repo is None and not survey.troubles:
         present = {snapshot.key.repo for snapshot in snapshots}
         findings.extend(finding_of(SnapshotMissing(str(repo))) for repo in site.repos if repo not in present)
     elapsed_s = site.clock.monotonic_s() - started_s
@@ -60,11 +62,13 @@ def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, acc
     return Report(Job.BACKUP, started_at, elapsed_s, tuple(results), tuple(findings), failed=nothing)
 
 
-def _meant(site: Site, selection: Selection) -> list[LocalSnapshot]:
-    found = site.find()
+def _meant(site: Site, survey: Survey, selection: Selection) -> list[LocalSnapshot]:
+    found = survey.snapshots
+    meant = site.meant(selection, found)
+    if not meant and survey.troubles:
+        raise survey.troubles[0]  # nobody can tell what is in there
     if not found:
         raise CacheEmpty(site.disk.root)
-    meant = site.meant(selection, found)
     if not meant:
         wanted = str(selection.repo) if selection.repo else ", ".join(str(repo) for repo in site.repos)
         raise SnapshotMissing(wanted or site.disk.root, f"{site.disk.root} holds {len(found)} other snapshots")

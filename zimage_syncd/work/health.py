@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheEmpty, SnapshotMissing
+from zimage_syncd.model.failures import CacheEmpty, Failure, PathUnreadable, SnapshotMissing
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.model.status import HealthReport
 from zimage_syncd.ports import Probe
-from zimage_syncd.work.site import Site
+from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.site import Site, Survey
 
 _PROBLEMS: dict[HealthOutcome, Problem] = {
     HealthOutcome.WRONG_PICTURE: problems.WRONG_PICTURE,
@@ -54,17 +57,18 @@ def check_health(site: Site, probe: Probe, selection: Selection, settings: Healt
 
     Raises:
         SnapshotMissing, CacheEmpty: the cache has nothing that is meant.
+        PathUnreadable, DiskError: nothing that could be found is meant, and a directory could not be listed.
         Stopped: somebody asked to stop; the probe's process group is gone.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
-    meant = _meant(site, selection)
+    survey = site.survey()
+    meant = _meant(site, survey, selection)
     results: list[tuple[str, HealthResult]] = []
     rows: list[SnapshotResult] = []
-    findings: list[Finding] = []
+    findings: list[Finding] = [finding_of(failure) for failure in survey.troubles]
     for snapshot in meant:
         if isinstance(snapshot.completeness, Incomplete):
-            detail = "; ".join(snapshot.completeness.reasons[:5])
-            findings.append(Finding(problems.SNAPSHOT_INCOMPLETE, str(snapshot.key), detail))
+            findings.extend(_why_incomplete(site, snapshot, snapshot.completeness))
             continue
         site.monitor.note(f"health check of {snapshot.key}")
         result = probe.run(_request(site, snapshot, settings), settings.timeout_s, site.cancel)
@@ -78,11 +82,33 @@ def check_health(site: Site, probe: Probe, selection: Selection, settings: Healt
     return HealthReport(report, tuple(results))
 
 
-def _meant(site: Site, selection: Selection) -> Sequence[LocalSnapshot]:
-    found = site.find()
+def _why_incomplete(site: Site, snapshot: LocalSnapshot, answer: Incomplete) -> list[Finding]:
+    """Files that cannot be read are told as such: no download brings their permissions back."""
+    denied = os.strerror(errno.EACCES)
+    findings = [finding for file in snapshot.files for finding in _unreadable(site, file.path)]
+    reasons = [reason for reason in answer.reasons if not findings or denied not in reason]
+    if reasons:
+        findings.append(Finding(problems.SNAPSHOT_INCOMPLETE, str(snapshot.key), "; ".join(reasons[:5])))
+    return findings
+
+
+def _unreadable(site: Site, path: RelPath) -> list[Finding]:
+    try:
+        os.close(site.disk.open_read(path))
+    except PathUnreadable as failure:
+        return [finding_of(failure)]
+    except (Failure, FileNotFoundError):
+        return []  # what is wrong with it is among the reasons
+    return []
+
+
+def _meant(site: Site, survey: Survey, selection: Selection) -> Sequence[LocalSnapshot]:
+    found = survey.snapshots
+    meant = site.meant(selection, found)
+    if not meant and survey.troubles:
+        raise survey.troubles[0]  # nobody can tell what is in there
     if not found:
         raise CacheEmpty(site.disk.root)
-    meant = site.meant(selection, found)
     if not meant:
         wanted = str(selection.repo) if selection.repo else ", ".join(str(repo) for repo in site.repos)
         raise SnapshotMissing(wanted or "any snapshot", f"{site.disk.root} holds {len(found)} other snapshots")

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import LocalSnapshot, RepoId, SnapshotKey
 from zimage_syncd.ports import Cancel, Clock, Disk, Layout, Ledger, ManifestShelf, Monitor
 from zimage_syncd.work.apply import Applier
 from zimage_syncd.work.examine import Examiner
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a cache holds."""
+
+    snapshots: tuple[LocalSnapshot, ...]
+    """Those that were found, sorted by key."""
+    troubles: tuple[Failure, ...]
+    """Directories that could not be listed; their snapshots are not among the others."""
+
+    def hides(self, path: str) -> bool:
+        """Whether an absolute path lies in a directory that could not be listed."""
+        real = os.path.realpath(path)
+        return any(f"{real}/".startswith(f"{failure.subject}/") for failure in self.troubles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +56,26 @@ class Site:
     """Directories of recorded stores, into which files of the cache may be linked."""
 
     def find(self) -> list[LocalSnapshot]:
-        """All snapshots of the cache, sorted by key."""
-        found = [snapshot for layout in self.layouts for snapshot in layout.find(self.disk.root, self.linked_roots)]
-        return sorted(found, key=lambda snapshot: snapshot.key)
+        """All snapshots of the cache, sorted by key.
+
+        Raises:
+            PathUnreadable, DiskError: a directory cannot be listed.
+        """
+        found = self.survey()
+        if found.troubles:
+            raise found.troubles[0]
+        return list(found.snapshots)
+
+    def survey(self) -> Survey:
+        """The same, as far as directories can be listed."""
+        troubles: dict[str, Failure] = {}  # two layouts may meet one directory
+
+        def on_trouble(failure: Failure) -> None:
+            troubles.setdefault(failure.subject, failure)
+
+        root, linked = self.disk.root, self.linked_roots
+        found = [snapshot for layout in self.layouts for snapshot in layout.find(root, linked, on_trouble)]
+        return Survey(tuple(sorted(found, key=lambda snapshot: snapshot.key)), tuple(troubles.values()))
 
     def owns(self, key: SnapshotKey, path: RelPath) -> bool:
         """Whether some layout lets a manifest of `key` have an entry at `path`."""

@@ -22,7 +22,7 @@ from zimage_syncd.work.examine import Depth, needed_bytes
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.restore import check_space, with_spare
-from zimage_syncd.work.site import Site, selects
+from zimage_syncd.work.site import Site, Survey, selects
 from zimage_syncd.work.unrecorded import check_unrecorded
 
 
@@ -45,25 +45,42 @@ def verify(site: Site, sources: Sequence[SnapshotSource], selection: Selection, 
         repair: mend what is wrong.
 
     Raises:
-        SnapshotMissing: what the selection names is not in the cache and never was.
+        SnapshotMissing, CacheEmpty: what the selection names is not in the cache and never was.
+        PathUnreadable, DiskError: nothing that could be found is meant, and a directory could not be listed.
         Stopped: somebody asked to stop.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
-    local = {snapshot.key: snapshot for snapshot in site.find()}
-    keys = _keys(site, selection, local)
+    survey = site.survey()
+    local = {snapshot.key: snapshot for snapshot in survey.snapshots}
     results: list[SnapshotResult] = []
-    findings: list[Finding] = []
+    findings: list[Finding] = [finding_of(failure) for failure in survey.troubles]
+    keys = _keys(site, selection, survey, local)
     for key in keys:
+        if key not in local and _is_hidden(site, survey, key):
+            results.append(SnapshotResult(str(key), "skipped", "its directory cannot be read"))
+            continue
         checked = _snapshot(site, sources, key, local.get(key), deep=deep, repair=repair)
         results.append(checked.result)
         findings.extend(checked.findings)
-    missing = [] if selection.repo else [repo for repo in site.repos if all(key.repo != repo for key in keys)]
+    missing = (
+        []
+        if selection.repo or survey.troubles
+        else [repo for repo in site.repos if all(key.repo != repo for key in keys)]
+    )
     findings.extend(finding_of(SnapshotMissing(str(repo))) for repo in missing)
     elapsed_s = site.clock.monotonic_s() - started_s
     return Report(Job.VERIFY, started_at, elapsed_s, tuple(results), tuple(findings))
 
 
-def _keys(site: Site, selection: Selection, local: dict[SnapshotKey, LocalSnapshot]) -> list[SnapshotKey]:
+def _is_hidden(site: Site, survey: Survey, key: SnapshotKey) -> bool:
+    """Whether a recorded snapshot lies where nobody can look: of its files, every one would be told."""
+    manifest = site.shelf.load(key)
+    return manifest is not None and survey.hides(f"{site.disk.root}/{site.layout_of(key).directory(manifest)}")
+
+
+def _keys(
+    site: Site, selection: Selection, survey: Survey, local: dict[SnapshotKey, LocalSnapshot]
+) -> list[SnapshotKey]:
     known = set(local) | set(site.shelf.keys())
     keys = []
     for key in sorted(known):
@@ -75,6 +92,8 @@ def _keys(site: Site, selection: Selection, local: dict[SnapshotKey, LocalSnapsh
             if manifest is None or not manifest.id.startswith(selection.snapshot_id):
                 continue
         keys.append(key)
+    if not keys and survey.troubles:
+        raise survey.troubles[0]  # nobody can tell what is in there
     if not keys and selection != Selection():
         raise SnapshotMissing(str(selection.repo or selection.snapshot_id or selection.revision), site.disk.root)
     if not keys:
