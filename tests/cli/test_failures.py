@@ -164,6 +164,36 @@ def test_what_may_lie_in_a_directory_that_cannot_be_read_is_not_called_missing(
     assert "ZS202" not in finished.stdout + finished.stderr
 
 
+@pytest.mark.parametrize("depth", ["--quick", "--deep"])
+def test_permissions_that_keep_a_file_from_being_read_are_told_and_mended_alike(machine: Machine, depth: str) -> None:
+    machine.fill()
+    machine.run("backup")
+    before = listing(machine.cache)
+    place = next((machine.cache / "models").rglob("*.safetensors"))
+    place.chmod(0)
+    said = machine.run_as_nobody_special("verify", depth, expected=2).stdout
+    assert "ZS208" in said
+    assert "mode 0, expected 644" in said
+    said = machine.run_as_nobody_special("verify", "org/name", depth, "--repair", expected=2).stdout
+    assert "1 problem found, 1 mended" in said
+    assert listing(machine.cache) == before
+    machine.run_as_nobody_special("verify", "org/name", depth, expected=0)
+
+
+def test_damage_behind_permissions_is_found_and_mended_in_one_run(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    before = listing(machine.cache)
+    place = next((machine.cache / "models").rglob("*.safetensors"))
+    data = bytearray(place.read_bytes())
+    data[-1] ^= 1
+    place.write_bytes(data)
+    place.chmod(0)
+    said = machine.run_as_nobody_special("verify", "org/name", "--deep", "--repair", expected=2).stdout
+    assert "2 problems found, 2 mended" in said
+    assert listing(machine.cache) == before
+
+
 def test_health_tells_a_file_that_may_not_be_read_from_an_unfinished_download(machine: Machine) -> None:
     machine.fill()
     place = next((machine.cache / "models").rglob("*.safetensors"))

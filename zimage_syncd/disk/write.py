@@ -137,14 +137,18 @@ class CacheDisk:
         return file_stat(status)
 
     def set_mode(self, path: RelPath, mode: int) -> FileStat:
-        """Corrects a file's permissions; returns its new stat."""
-        descriptor = self.open_read(path)
-        try:
-            with translated(self._tree.absolute(path), writing=True):
-                os.fchmod(descriptor, mode)
+        """Corrects a file's permissions, also where they do not let it be read; returns its new stat."""
+        where = self._tree.absolute(path)
+        with self._tree.parent(path) as directory, translated(where, writing=True):
+            descriptor = os.open(path.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                if not is_regular(os.fstat(descriptor)):
+                    raise UnsafePath(where, "expected a file")
+                # fchmod does not take a descriptor that only names a file (open(2): O_PATH).
+                os.chmod(f"/proc/self/fd/{descriptor}", mode)
                 return file_stat(os.fstat(descriptor))
-        finally:
-            os.close(descriptor)
+            finally:
+                os.close(descriptor)
 
     def make_link(self, path: RelPath, target: str) -> None:
         """Makes or replaces a relative symlink in one step; what else lies there goes to quarantine.

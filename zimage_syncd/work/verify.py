@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, SnapshotMissing
 from zimage_syncd.model.manifest import Manifest
-from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Refuse, SnapshotPlan
+from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Refuse, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
@@ -21,9 +21,12 @@ from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.examine import Depth, needed_bytes
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.names import shown
+from zimage_syncd.work.permissions import for_its_mode, open_up
 from zimage_syncd.work.restore import check_space, with_spare
 from zimage_syncd.work.site import Site, Survey, selects
 from zimage_syncd.work.unrecorded import check_unrecorded
+
+_PERMISSIONS = (problems.PATH_UNREADABLE, problems.PATH_UNWRITABLE)
 
 
 @dataclass(slots=True)
@@ -121,6 +124,9 @@ def _snapshot(
         if local is None:
             return _Checked(SnapshotResult(str(key), "missing"), [Finding(problems.SNAPSHOT_MISSING, str(key))])
         return _Checked(*check_unrecorded(site, local, deep=deep))
+    opened = open_up(site, manifest) if repair else []
+    if opened:
+        local = next((snapshot for snapshot in site.survey().snapshots if snapshot.key == key), None)
     incomplete = local is not None and isinstance(local.completeness, Incomplete)
     actions, read_bytes = _examine(site, manifest, Depth.DEEP if deep else Depth.QUICK)
     findings = _findings(manifest, actions)
@@ -145,14 +151,16 @@ def _snapshot(
         result, findings = _mend(site, sources, manifest, actions, result)
     elif not findings and site.shelf.load(key) is None:
         site.shelf.save(manifest)
-    return _Checked(result, findings)
+    if opened and not findings:
+        result = replace(result, action="mended")
+    return _Checked(result, [*opened, *findings])
 
 
 def _examine(site: Site, manifest: Manifest, depth: Depth) -> tuple[list[Action], int]:
     verb = "verify" if depth is Depth.DEEP else "check"
     site.monitor.begin(f"{verb} {manifest.key}", manifest.size_bytes)
     examiner = site.examiner(replace_dead_links=False)
-    actions = examiner.examine(manifest, depth)
+    actions = [for_its_mode(site, action) for action in examiner.examine(manifest, depth)]
     site.monitor.finish()
     return actions, examiner.read_bytes
 
@@ -197,9 +205,9 @@ def _mend(
         chunks = tuple(getattr(action, "chunks", ()))
         if trouble is None:
             findings.append(Finding(action.problem, subject, action.reason, chunks, mended=True))
-        elif trouble.problem is problems.PATH_UNREADABLE and isinstance(action, Refuse):
+        elif trouble.problem in _PERMISSIONS and isinstance(action, Refuse | SetMode):
             # No store mends permissions.
-            findings.append(Finding(action.problem, subject, action.reason))
+            findings.append(Finding(trouble.problem, subject, action.reason))
         else:
             why = f"{action.reason}; {trouble.problem.title}: {trouble.detail or trouble.subject}"
             findings.append(Finding(problems.UNREPAIRED, subject, why, chunks))
