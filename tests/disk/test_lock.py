@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,18 @@ def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
             pass
         assert "backup" in (lock_holder(str(tmp_path)) or "")
     assert lock_holder(str(tmp_path)) is None
+
+
+def test_who_only_looks_makes_no_job_busy(tmp_path: Path) -> None:
+    with cache_lock(str(tmp_path), "first"):
+        pass
+    looking = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as `lock_holder` does, here for longer
+    leaving = threading.Timer(0.2, os.close, [looking])
+    leaving.start()
+    with cache_lock(str(tmp_path), "second"):
+        assert "second" in (lock_holder(str(tmp_path)) or "")
+    leaving.join()
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:

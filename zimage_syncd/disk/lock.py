@@ -11,12 +11,18 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.model.failures import CacheBusy
 
 LOCK_NAME = "lock"
+
+_LOOK_S = 0.02
+"""Longer than anybody looks."""
+_LOOKERS_WAITED_FOR = 50
+"""A second: a `status` may have been suspended while it looked."""
 
 
 @contextlib.contextmanager
@@ -35,14 +41,9 @@ def cache_lock(state_directory: str, doing: str) -> Iterator[None]:
     with translated(place, writing=True):
         descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                with translated(place, writing=True):
-                    raise
-            raise CacheBusy(place, f"held by {_holder(descriptor)}") from error
         with translated(place, writing=True):
+            if not _take(descriptor):
+                raise CacheBusy(place, f"held by {_holder(descriptor)}")
             document = {"pid": os.getpid(), "host": socket.gethostname(), "doing": doing}
             data = json.dumps(document).encode()
             os.ftruncate(descriptor, 0)
@@ -52,6 +53,29 @@ def cache_lock(state_directory: str, doing: str) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    """Takes the lock; False where a job has it. Who only looks (`lock_holder`) is waited for."""
+    for _ in range(_LOOKERS_WAITED_FOR):
+        if _flock(descriptor, fcntl.LOCK_EX):
+            return True
+        # A job excludes everybody; lookers share.
+        if not _flock(descriptor, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(_LOOK_S)
+    return False
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+            raise
+        return False
+    return True
 
 
 @contextlib.contextmanager
