@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _DISK_PROBLEMS = {
     DataState.MISSING: problems.DATA_DISK_MISSING,
     DataState.FOREIGN: problems.DATA_DISK_FOREIGN,
+    DataState.UNKNOWN: problems.DATA_DISK_UNKNOWN,
     DataState.READ_ONLY: problems.DATA_DISK_READ_ONLY,
 }
 

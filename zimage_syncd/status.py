@@ -151,6 +151,7 @@ def _disk_findings(workshop: Workshop, verdict: Verdict) -> list[Finding]:
     kinds = {
         DataState.MISSING: problems.DATA_DISK_MISSING,
         DataState.FOREIGN: problems.DATA_DISK_FOREIGN,
+        DataState.UNKNOWN: problems.DATA_DISK_UNKNOWN,
         DataState.READ_ONLY: problems.DATA_DISK_READ_ONLY,
         DataState.FULL: problems.DEVICE_FULL,
     }

@@ -71,7 +71,7 @@ class Workshop:
             doing: the job's name, shown to whoever comes second.
 
         Raises:
-            DataDiskMissing, DataDiskForeign, DataDiskReadOnly: this is not the disk to work on.
+            DataDiskMissing, DataDiskForeign, DataDiskUnknown, DataDiskReadOnly: this is not the disk to work on.
             CacheBusy: another process works on it.
         """
         seen, verdict = self.observe()

@@ -116,6 +116,25 @@ def test_a_foreign_data_disk_is_refused(machine: Machine) -> None:
     assert listing(machine.cache) == before
 
 
+@pytest.mark.parametrize("text", ["{", "", "[]", '{"format": 2, "cache_id": "x"}', '{"format": 1, "cache_id": "a b"}'])
+def test_an_identity_that_cannot_be_understood_is_not_taken_for_none(machine: Machine, text: str) -> None:
+    machine.fill()
+    machine.run("backup")
+    place = machine.cache / ".zimage-syncd/identity.json"
+    place.write_text(text)
+    before = listing(machine.cache)
+    for command in (["backup"], ["restore"], ["verify"]):
+        said = error_of(machine, *command, expected=1)
+        assert "ZS116" in said
+        assert str(place) in said
+    assert "ZS116" in machine.run("status", expected=2).stdout
+    assert machine.run("path", "org/name", "--layout", "huggingface").stdout
+    assert place.read_text() == text
+    assert listing(machine.cache) == before
+    place.unlink()
+    machine.run("backup")
+
+
 @pytest.fixture
 def closed(machine: Machine) -> Iterator[Path]:
     """A directory of a recorded cache that may not be read."""

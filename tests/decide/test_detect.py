@@ -46,6 +46,13 @@ def seen(**changes: object) -> Observation:
             CacheState.PRESENT,
         ),
         ({"mark": None, "identity": None}, SystemState.FIRST, {DataState.EMPTY}, CacheState.PRESENT),
+        ({"identity": None, "identity_trouble": "no JSON"}, SystemState.SAME, {DataState.UNKNOWN}, CacheState.PRESENT),
+        (
+            {"identity": None, "identity_trouble": "no JSON", "mounted": False},
+            SystemState.SAME,
+            {DataState.MISSING},
+            CacheState.UNKNOWN,
+        ),
         ({"identity": Identity("cache-1", "", 0), "mark": None}, SystemState.FIRST, HERE, CacheState.PRESENT),
         ({"mounted": False, "identity": None}, SystemState.SAME, {DataState.MISSING}, CacheState.UNKNOWN),
         ({"mounted": False}, SystemState.SAME, HERE, CacheState.PRESENT),

@@ -31,7 +31,10 @@ def _data(seen: Observation, evidence: list[str]) -> frozenset[DataState]:
     if seen.read_only:
         evidence.append("the file system is mounted read-only")
         states.add(DataState.READ_ONLY)
-    if seen.identity is None:
+    if seen.identity is None and seen.identity_trouble:
+        evidence.append(seen.identity_trouble)
+        states.add(DataState.UNKNOWN)
+    elif seen.identity is None:
         evidence.append("the data disk holds no identity")
         states.add(DataState.EMPTY)
     elif seen.expected_id and seen.identity.cache_id != seen.expected_id:

@@ -10,7 +10,7 @@ import os
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.identity import new_id, write_identity, write_mark
 from zimage_syncd.disk.observe import state_directory
-from zimage_syncd.model.failures import DataDiskForeign, DataDiskMissing, DataDiskReadOnly
+from zimage_syncd.model.failures import DataDiskForeign, DataDiskMissing, DataDiskReadOnly, DataDiskUnknown
 from zimage_syncd.model.observation import Identity, Observation, SystemMark
 from zimage_syncd.model.verdict import DataState, Verdict
 
@@ -21,6 +21,7 @@ def require_right_disk(seen: Observation, verdict: Verdict, *, writing: bool) ->
     Raises:
         DataDiskMissing: cache.mount is no mount point and holds no identity.
         DataDiskForeign: the disk belongs to another cache.
+        DataDiskUnknown: something is to be written, and the disk's identity cannot be understood.
         DataDiskReadOnly: something is to be written, and the file system does not take it.
     """
     if DataState.MISSING in verdict.data:
@@ -28,6 +29,8 @@ def require_right_disk(seen: Observation, verdict: Verdict, *, writing: bool) ->
     if DataState.FOREIGN in verdict.data:
         found = seen.identity.cache_id if seen.identity is not None else "nothing"
         raise DataDiskForeign(seen.mount or seen.cache_dir, f"expected cache {seen.expected_id}, found {found}")
+    if writing and DataState.UNKNOWN in verdict.data:
+        raise DataDiskUnknown(seen.mount or seen.cache_dir, seen.identity_trouble)
     if writing and DataState.READ_ONLY in verdict.data:
         raise DataDiskReadOnly(seen.mount or seen.cache_dir, "expected a file system that is mounted read-write")
 

@@ -22,7 +22,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def read_identity(state_directory: str) -> Identity | None:
-    """The data disk's identity; None where there is none, or none that can be understood."""
+    """The data disk's identity; None where there is none, or none that can be understood (see `identity_trouble`)."""
     document = read_document(os.path.join(state_directory, IDENTITY_NAME))
     if document is None or document.get("format") != _FORMAT:
         return None
@@ -31,6 +31,19 @@ def read_identity(state_directory: str) -> Identity | None:
         return None
     good_mark = isinstance(mark, str) and (mark == "" or _ID.fullmatch(mark) is not None)
     return Identity(cache_id, str(mark) if good_mark else "", counter if isinstance(counter, int) else 0)
+
+
+def identity_trouble(state_directory: str) -> str:
+    """Why an identity that is there cannot be understood; empty where it can, or where there is none."""
+    place = os.path.join(state_directory, IDENTITY_NAME)
+    if read_identity(state_directory) is not None or not os.path.lexists(place):
+        return ""
+    document = read_document(place)
+    if document is None:
+        return f"{place} is no JSON document that can be read"
+    if document.get("format") != _FORMAT:
+        return f"{place} has format {str(document.get('format'))[:20]!r}, this version knows {_FORMAT}"
+    return f"{place} names no cache"
 
 
 def write_identity(state_directory: str, identity: Identity) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from zimage_syncd.disk.errors import translated
-from zimage_syncd.disk.identity import read_identity, read_mark
+from zimage_syncd.disk.identity import identity_trouble, read_identity, read_mark
 from zimage_syncd.disk.links import observe_link
 from zimage_syncd.model.observation import Observation
 from zimage_syncd.model.private import STATE_DIRECTORY
@@ -37,6 +37,7 @@ def observe(*, cache_dir: str, mount: str, links: tuple[str, ...], expected_id: 
         free_bytes=0 if numbers is None else numbers.f_bavail * numbers.f_frsize,
         total_bytes=0 if numbers is None else numbers.f_blocks * numbers.f_frsize,
         identity=read_identity(state_directory(cache_dir, mount)),
+        identity_trouble=identity_trouble(state_directory(cache_dir, mount)),
         mark=read_mark(state_dir),
         expected_id=expected_id,
         links=tuple(observe_link(link) for link in links),

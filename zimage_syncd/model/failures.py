@@ -81,6 +81,12 @@ class DataDiskForeign(Failure):
     problem = problems.DATA_DISK_FOREIGN
 
 
+class DataDiskUnknown(Failure):
+    """The data disk's identity cannot be understood."""
+
+    problem = problems.DATA_DISK_UNKNOWN
+
+
 class DataDiskReadOnly(Failure):
     """The disk is read-only."""
 

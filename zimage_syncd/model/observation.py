@@ -84,3 +84,5 @@ class Observation:
     """cache.id; empty where any cache is right."""
     links: tuple[LinkFacts, ...]
     """One for each configured cache link."""
+    identity_trouble: str = ""
+    """Why an identity is there and cannot be understood; empty where it can, or where there is none."""

@@ -157,6 +157,13 @@ CACHE_MISSING = _add(
     _E,
     "Run `zimage-syncd restore`, or correct cache.dir.",
 )
+DATA_DISK_UNKNOWN = _add(
+    "ZS116",
+    "the data disk's identity cannot be understood",
+    _E,
+    "Nothing was written. If this is the right disk, remove the file that is named: the next job writes a new one. If "
+    "a newer version of this program wrote it, update instead.",
+)
 
 # What the cache holds.
 SNAPSHOT_INCOMPLETE = _add(

@@ -25,6 +25,9 @@ class DataState(enum.StrEnum):
     MISSING = "missing"
     FOREIGN = "foreign"
     EMPTY = "empty"
+    """It holds no identity: this program has not used it yet, whatever else lies there."""
+    UNKNOWN = "unknown"
+    """It holds an identity that cannot be understood, so whose disk it is nobody can say."""
     READ_ONLY = "read-only"
     FULL = "full"
     ROLLED_BACK = "rolled back"
@@ -67,4 +70,4 @@ class Verdict:
     @property
     def may_write(self) -> bool:
         """Whether this is the right disk and it takes writes."""
-        return not self.data & {DataState.MISSING, DataState.FOREIGN, DataState.READ_ONLY}
+        return not self.data & {DataState.MISSING, DataState.FOREIGN, DataState.UNKNOWN, DataState.READ_ONLY}
