@@ -132,3 +132,14 @@ def test_a_plan_as_json_has_bytes_and_reasons(machine: Machine) -> None:
     wanted = by_layout["org/name@master (modelscope)"]
     assert wanted["fetch_bytes"] == sum(item["fetch_bytes"] for item in wanted["actions"])
     assert {item["reason"] for item in wanted["actions"]} == {"missing"}
+
+
+def test_status_says_of_disks_what_people_understand(machine: Machine) -> None:
+    machine.fill()
+    said = machine.run("status", expected=None).stdout
+    assert "disk    without an identity yet: the first backup, restore or verify gives it one" in said
+    assert "system  no system disk is known yet" in said
+    assert "empty" not in said
+    machine.run("backup")
+    assert "disk    the one that this cache is on;" in machine.run("status", expected=None).stdout
+    assert machine.json("status", expected=None)["status"]["disk"] == "here"

@@ -15,6 +15,24 @@ from zimage_syncd.report.words import plain, size
 
 _EVERY_S = 2.0
 
+_DISK = {
+    "here": "the one that this cache is on",
+    "missing": "MISSING",
+    "foreign": "of ANOTHER CACHE",
+    "empty": "without an identity yet: the first backup, restore or verify gives it one",
+    "unknown": "with an identity that cannot be understood",
+    "rolled back": "an older state of itself",
+}
+"""The data disk's states (`DataState`), where the word alone would be taken for something else."""
+
+_SYSTEM = {
+    "same": "this system disk is the one that the daemon knows",
+    "new": "this system disk is a new one: it was reset",
+    "first": "no system disk is known yet: the daemon (`zimage-syncd run`) remembers it, to notice a reset",
+    "rolled back": "this system disk is an older state of itself",
+}
+"""What is known of the system disk (`SystemState`)."""
+
 
 @click.command(cls=Command)
 @click.option("--watch", is_flag=True, help="Again every 2 seconds, until Ctrl-C.")
@@ -47,7 +65,12 @@ def status_text(now: Status) -> str:
     """A status for people."""
     mount = f", on {now.mount}" if now.mount else ""
     free = f"{size(now.free_bytes)} of {size(now.total_bytes)} free"
-    lines = [f"cache   {now.cache_dir}{mount}", f"disk    {now.disk}; {free}; system disk: {now.system}"]
+    disk = ", ".join(_DISK.get(state, state) for state in now.disk.split(", "))
+    lines = [
+        f"cache   {now.cache_dir}{mount}",
+        f"disk    {disk}; {free}",
+        f"system  {_SYSTEM.get(now.system, now.system)}",
+    ]
     if now.cache_id:
         lines.append(f"id      {now.cache_id}")
     lines.extend(
