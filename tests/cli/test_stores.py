@@ -150,8 +150,11 @@ class TestCacheTree:
         machine.run("restore", "--mode", "symlink")
         machine.run("backup")
         tree.rename(tree.with_name("unmounted"))
-        said = machine.run("verify", "--repair", expected=2).stdout
-        assert "cannot be seen" in said
+        links = sum(place.is_symlink() for place in (machine.cache / "hub/models--org--name/blobs").iterdir())
+        for arguments in ["verify"], ["verify", "--deep"], ["verify", "--repair"]:
+            said = machine.run(*arguments, expected=2).stdout
+            assert f"ZS401 the store does not exist: {tree}: {links} files of the cache are linked into it" in said
+            assert said.count("ZS401 ") == 1
         assert all(place.is_symlink() for place in (machine.cache / "hub/models--org--name/blobs").iterdir())
         machine.run("restore", expected=2)
         assert not any(place.is_symlink() for place in (machine.cache / "hub/models--org--name/blobs").iterdir())

@@ -153,7 +153,7 @@ class Examiner:
         if self._replace_links:
             return Fetch(entry, "a link into a store, and the cache's own file is wanted", self._fetch_bytes(entry))
         if not self._replace_dead_links and not os.path.isdir(root):
-            return Refuse(entry, f"linked to {target}, and {root} cannot be seen", problems.STORE_MISSING)
+            return Refuse(entry, unseen(root), problems.STORE_MISSING)
         try:
             descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -257,6 +257,11 @@ class Examiner:
         finally:
             partial.close()
         return sum(entry.chunk_length(index) for index in missing)
+
+
+def unseen(root: str) -> str:
+    """Why nothing is done about a file that is linked into a store's directory that is not there."""
+    return f"linked into {root}, which cannot be seen"
 
 
 def _chunks(bad: list[int], entry: FileEntry) -> str:

@@ -6,6 +6,7 @@ is no manifest yet.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
 from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.apply import finding_of
-from zimage_syncd.work.examine import Depth, needed_bytes
+from zimage_syncd.work.examine import Depth, needed_bytes, unseen
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.permissions import for_its_mode, open_up
@@ -65,6 +66,7 @@ def verify(site: Site, sources: Sequence[SnapshotSource], selection: Selection, 
         checked = _snapshot(site, sources, key, local.get(key), deep=deep, repair=repair)
         results.append(checked.result)
         findings.extend(checked.findings)
+    findings = _one_for_each_mount(findings)
     missing = (
         []
         if selection.repo or survey.troubles
@@ -129,11 +131,11 @@ def _snapshot(
         local = next((snapshot for snapshot in site.survey().snapshots if snapshot.key == key), None)
     incomplete = local is not None and isinstance(local.completeness, Incomplete)
     actions, read_bytes = _examine(site, manifest, Depth.DEEP if deep else Depth.QUICK)
-    findings = _findings(manifest, actions)
+    findings = _findings(site, manifest, actions)
     if incomplete and not findings and not deep:
         # A header does not fit although sizes do: only reading tells which chunk it is.
         actions, read_bytes = _examine(site, manifest, Depth.DEEP)
-        findings = _findings(manifest, actions)
+        findings = _findings(site, manifest, actions)
     result = SnapshotResult(
         str(key),
         "verified" if not findings else "damaged",
@@ -165,14 +167,38 @@ def _examine(site: Site, manifest: Manifest, depth: Depth) -> tuple[list[Action]
     return actions, examiner.read_bytes
 
 
-def _findings(manifest: Manifest, actions: Sequence[Action]) -> list[Finding]:
+def _findings(site: Site, manifest: Manifest, actions: Sequence[Action]) -> list[Finding]:
     found = []
     for action in actions:
         if isinstance(action, Keep):
             continue
         chunks = getattr(action, "chunks", ())
+        if (root := _unseen_root(site, action)) is not None:
+            found.append(Finding(problems.STORE_MISSING, root))
+            continue
         found.append(Finding(action.problem, shown(manifest, action.entry.path), action.reason, tuple(chunks)))
     return found
+
+
+def _unseen_root(site: Site, action: Action) -> str | None:
+    """The store into which an entry is linked, where it cannot be seen: a mount that is not there."""
+    if not isinstance(action, Refuse) or action.problem is not problems.STORE_MISSING:
+        return None
+    return next((root for root in site.linked_roots if action.reason == unseen(root)), None)
+
+
+def _one_for_each_mount(findings: Sequence[Finding]) -> list[Finding]:
+    """Of all files that are linked into a mount that is not there, one finding, in the place of the first."""
+    files = Counter(finding.subject for finding in findings if finding.problem is problems.STORE_MISSING)
+    merged = []
+    for finding in findings:
+        if finding.problem is not problems.STORE_MISSING:
+            merged.append(finding)
+        elif count := files.pop(finding.subject, 0):
+            noun = "file of the cache is" if count == 1 else "files of the cache are"
+            detail = f"{count:,} {noun} linked into it, and it cannot be seen; is it mounted? The links stay"
+            merged.append(replace(finding, detail=detail))
+    return merged
 
 
 def _detail(actions: Sequence[Action], *, deep: bool) -> str:
@@ -203,7 +229,9 @@ def _mend(
         subject = shown(manifest, action.entry.path)
         trouble = done.failed.get(action.entry.path)
         chunks = tuple(getattr(action, "chunks", ()))
-        if trouble is None:
+        if (root := _unseen_root(site, action)) is not None:
+            findings.append(Finding(problems.STORE_MISSING, root))
+        elif trouble is None:
             findings.append(Finding(action.problem, subject, action.reason, chunks, mended=True))
         elif trouble.problem in _PERMISSIONS and isinstance(action, Refuse | SetMode):
             # No store mends permissions.
