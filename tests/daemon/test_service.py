@@ -110,6 +110,22 @@ def test_while_the_data_disk_is_missing_the_cycle_is_tried_again_every_minute() 
     assert world.calls == ["cycle"] * 4
 
 
+def test_a_blocked_start_makes_one_cycle_although_earlier_minutes_were_missed() -> None:
+    world = World()
+    world.state = b'{"first start": "2026-01-01T00:00:00+00:00"}'
+    world.data = DataState.READ_ONLY
+    service = world.service()
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    service._timer.ask()
+    run_until_idle(service)
+    assert world.calls == ["cycle"]
+    world.clock.move(61)
+    service._timer.ask()
+    run_until_idle(service)
+    assert world.calls == ["cycle"] * 2
+
+
 def test_a_job_that_was_put_off_did_not_run_and_one_that_failed_did() -> None:
     world = World()
     service = world.service("* * * * *")

@@ -24,6 +24,8 @@ _FIRST_START = "first start"
 _LOOK_AGAIN = "look again"
 _EVERY_MINUTE = Schedule("* * * * *")
 """How often a cycle is tried again while the data disk is missing, foreign or read-only."""
+_LEAST_PAUSE_S = 30.0
+"""A slot that falls right after a cycle asks for no second one: at start, the slots before it count as missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Service:
             since = clock.now()
             duties.last_runs.set(_FIRST_START, since)
         self._blocked = False
+        self._looked_s = clock.monotonic_s()
         schedules = {**duties.schedules, _LOOK_AGAIN: _EVERY_MINUTE}
         self._timer = Timer(schedules, duties.last_runs.get, self._submit, clock, zone, duties.identity, since)
 
@@ -78,11 +81,12 @@ class Service:
     def _submit(self, name: str) -> None:
         if name != _LOOK_AGAIN:
             self._runner.submit(name)
-        elif self._blocked:
+        elif self._blocked and self._clock.monotonic_s() - self._looked_s >= _LEAST_PAUSE_S:
             self._runner.submit(CYCLE)
 
     def _cycle(self) -> None:
         verdict, report = self._duties.cycle()
+        self._looked_s = self._clock.monotonic_s()
         self._blocked = not verdict.may_write
         self._log.info(
             "disks looked at",
