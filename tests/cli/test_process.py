@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,26 @@ def test_a_reader_that_has_gone_is_no_error_to_tell(machine: Machine, arguments:
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("where", ["> /dev/full", ">&-", ">&- 2>&-"])
+@pytest.mark.parametrize("arguments", [["status"], ["--json", "status"], ["--json", "path", "no/such"]], ids=" ".join)
+def test_an_output_that_takes_nothing_is_told_as_such(machine: Machine, arguments: list[str], where: str) -> None:
+    done = subprocess.run(
+        f"{shlex.join(machine.command(*arguments))} {where}",
+        shell=True,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=machine.root,
+        env={**machine.environment(), "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    if "2>&-" not in where:
+        first, second = done.stderr.splitlines()
+        assert first.startswith("error ZS903: the result could not be written: standard output: ")
+        assert second.startswith("  remedy: ")
 
 
 def test_a_terminal_without_unicode_gets_escapes(machine: Machine) -> None:

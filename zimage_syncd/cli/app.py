@@ -13,9 +13,9 @@ import click
 import zimage_syncd
 from zimage_syncd.cli import backup, demo, env, health, path, restore, run_daemon, snapshots, status, verify
 from zimage_syncd.cli.options import common_options, take_common
-from zimage_syncd.cli.session import Session
+from zimage_syncd.cli.session import Session, drop_output
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import Failure, UsageInvalid
+from zimage_syncd.model.failures import Failure, OutputLost, UsageInvalid
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.report.words import plain
 
@@ -71,12 +71,18 @@ def run(arguments: Sequence[str], new_session: Callable[..., Session] = Session)
         arguments: without the program's name.
         new_session: makes the session of this run; takes `as_json` and `verbose`.
     """
+    if sys.stderr is None:  # `2>&-`
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     try:
         return _run(arguments, new_session)
     except BrokenPipeError:
         # Whoever read our output, or the message about a failure, has gone: nothing is left to say, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 1
+    except OutputLost as failure:
+        # Not as JSON: there is nowhere to write it to.
+        _say(failure.problem, failure.subject, failure.detail)
+        return failure.problem.exit_code
 
 
 def _run(arguments: Sequence[str], new_session: Callable[..., Session]) -> int:
@@ -91,6 +97,8 @@ def _run(arguments: Sequence[str], new_session: Callable[..., Session]) -> int:
         return _fail(session, problems.USAGE, _usage_subject(error), error.format_message())
     except UsageInvalid as failure:
         return _fail(session, failure.problem, failure.subject, failure.detail)
+    except OutputLost:
+        raise
     except Failure as failure:
         _tell_details(session)
         return _fail(session, failure.problem, failure.subject, failure.detail)
@@ -125,7 +133,11 @@ def _fail(session: Session, problem: Problem, subject: str, detail: str) -> int:
         content = {"problem": problem_fields(problem), "subject": plain(subject), "detail": plain(detail)}
         session.write_json("error", content)
     else:
-        message = f"error {problem.code}: {problem.title}: {subject}"
-        message = f"{message}: {detail}" if detail else message
-        sys.stderr.write(f"{plain(message)}\n  remedy: {problem.remedy}\n")
+        _say(problem, subject, detail)
     return problem.exit_code
+
+
+def _say(problem: Problem, subject: str, detail: str) -> None:
+    message = f"error {problem.code}: {problem.title}: {subject}"
+    message = f"{message}: {detail}" if detail else message
+    sys.stderr.write(f"{plain(message)}\n  remedy: {problem.remedy}\n")

@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zimage_syncd.cli.signals import StopFlag
+from zimage_syncd.model.failures import OutputLost
 
 if TYPE_CHECKING:
     # `--help` does not wait for what only a job needs: manifests, configuration, reports.
     from zimage_syncd.cli.services import Services
     from zimage_syncd.model.report import Report
+
+
+def drop_output() -> None:
+    """Lets what is left to be written go nowhere: it would fail once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @dataclass(slots=True)
@@ -45,9 +51,22 @@ class Session:
         return open_services(config, monitor=monitor, cancel=self.stop, verbose=self.verbose)
 
     def write(self, text: str) -> None:
-        """Writes a result to standard output."""
-        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-        sys.stdout.flush()
+        """Writes a result to standard output.
+
+        Raises:
+            OutputLost: it is closed, or a full disk.
+            BrokenPipeError: whoever read it has gone.
+        """
+        if sys.stdout is None:
+            raise OutputLost("standard output", "it is closed")
+        try:
+            sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop_output()
+            raise OutputLost("standard output", str(error.strerror)) from error
 
     def write_json(self, kind: str, content: dict[str, Any]) -> None:
         """Writes a result as the one JSON document."""

@@ -271,3 +271,9 @@ class Stopped(Failure):
     """Stopped on request."""
 
     problem = problems.STOPPED
+
+
+class OutputLost(Failure):
+    """The result could not be written."""
+
+    problem = problems.OUTPUT_LOST

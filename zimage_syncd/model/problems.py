@@ -353,3 +353,9 @@ INTERNAL = _add(
     "Run again with -v for the details, and report it.",
 )
 STOPPED = _add("ZS902", "stopped on request", _N, "Run the command again: it goes on where it stopped.")
+OUTPUT_LOST = _add(
+    "ZS903",
+    "the result could not be written",
+    _E,
+    "The job was done; look where the output goes. `zimage-syncd status` names the report that was kept.",
+)
