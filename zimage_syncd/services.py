@@ -103,6 +103,8 @@ class CacheServices:
 
     def _require_beside(self, to: str) -> None:
         """Another directory is neither the cache, which has its lock and its guard, nor in a bare mount point."""
+        if (file := _file_on_the_way(os.path.abspath(to))) is not None:
+            raise UsageInvalid("restore", f"--to {to}: {file} is no directory")
         cache, place = self.config.cache, os.path.realpath(to)
         if inside(place, os.path.realpath(cache.dir)):
             raise UsageInvalid("restore", f"--to {to} lies in cache.dir = {cache.dir}; leave it out for the cache")
@@ -275,6 +277,13 @@ class CacheServices:
 def open_services(config: Config, *, monitor: Monitor, cancel: Cancel, verbose: bool = False) -> CacheServices:
     """All jobs on one configuration; nothing is opened yet."""
     return CacheServices(config, monitor, cancel, verbose=verbose)
+
+
+def _file_on_the_way(place: str) -> str | None:
+    """What lies where a directory is needed; None where nothing does."""
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    return None if os.path.isdir(place) else place
 
 
 def _reasons(snapshot: LocalSnapshot) -> str:

@@ -116,6 +116,16 @@ def test_a_foreign_data_disk_is_refused(machine: Machine) -> None:
     assert listing(machine.cache) == before
 
 
+@pytest.mark.parametrize("to", ["/dev/null/x", "{root}/file", "{root}/file/below/it"])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_place_to_restore_to_that_can_be_no_directory_is_named(machine: Machine, to: str, more: list[str]) -> None:
+    (machine.root / "file").write_text("mine")
+    said = error_of(machine, "restore", "--to", to.format(root=machine.root), *more, expected=3)
+    assert "ZS001" in said
+    assert "is no directory" in said
+    assert (machine.root / "file").read_text() == "mine"
+
+
 @pytest.mark.parametrize("text", ["{", "", "[]", '{"format": 2, "cache_id": "x"}', '{"format": 1, "cache_id": "a b"}'])
 def test_an_identity_that_cannot_be_understood_is_not_taken_for_none(machine: Machine, text: str) -> None:
     machine.fill()
