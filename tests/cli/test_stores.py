@@ -211,6 +211,8 @@ class TestCacheTree:
     def test_an_empty_mount_point_has_nothing(self, machine: Machine, tree: Path) -> None:
         shutil.rmtree(tree)
         assert "ZS401" in machine.run("restore", expected=1).stderr
+        tree.mkdir()
+        assert "ZS306" in machine.run("restore", expected=1).stderr
 
 
 @pytest.fixture

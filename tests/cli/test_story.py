@@ -143,3 +143,23 @@ def test_status_says_of_disks_what_people_understand(machine: Machine) -> None:
     machine.run("backup")
     assert "disk    the one that this cache is on;" in machine.run("status", expected=None).stdout
     assert machine.json("status", expected=None)["status"]["disk"] == "here"
+
+
+def test_a_first_restore_with_nothing_anywhere_makes_the_links_and_says_so(machine: Machine) -> None:
+    assert "nothing to restore: no store holds a snapshot yet" in machine.run("restore", "--dry-run").stdout
+    said = machine.run("restore").stdout
+    assert f"no store holds a snapshot yet: asked bucket (file://{machine.bucket})" in said
+    assert "nothing to restore: download a model, then run `zimage-syncd backup`" in said
+    assert os.readlink(machine.link) == str(machine.cache)
+    assert machine.json("restore")["exit_code"] == 0
+
+
+def test_empty_stores_are_a_failure_where_something_is_expected_of_them(machine: Machine) -> None:
+    machine.run("restore", "org/name", expected=1)
+    machine.write_config(cache='repos = ["org/name"]')
+    machine.run("restore", expected=1)
+    machine.write_config()
+    machine.fill()
+    machine.run("backup")
+    shutil.rmtree(machine.bucket)
+    assert "ZS307" in machine.run("restore", expected=1).stderr

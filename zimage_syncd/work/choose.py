@@ -9,6 +9,7 @@ from datetime import datetime
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, FileDamaged, NotAnArchive, NotInStore, SnapshotMissing, Stopped
 from zimage_syncd.model.manifest import Manifest
+from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import RepoId, SnapshotKey
@@ -42,7 +43,12 @@ class Choice:
 
 
 def choose(
-    sources: Sequence[SnapshotSource], selection: Selection, repos: tuple[RepoId, ...], on_bytes: OnBytes
+    sources: Sequence[SnapshotSource],
+    selection: Selection,
+    repos: tuple[RepoId, ...],
+    on_bytes: OnBytes,
+    *,
+    may_be_nothing: bool = False,
 ) -> Choice:
     """Finds the snapshots that a selection means.
 
@@ -51,6 +57,7 @@ def choose(
         selection: what a person named.
         repos: what must be present, where the selection names no repository.
         on_bytes: is told of bytes of a cache tree that are hashed, since nobody recorded them; may raise to stop.
+        may_be_nothing: nobody asked for anything in particular, so that stores which hold nothing yet are no failure.
 
     Raises:
         Failure: no store could be asked; the first one's failure.
@@ -78,6 +85,8 @@ def choose(
                 seen.add(place)
                 newest[place] = manifest.id
                 chosen.setdefault(manifest.id, Chosen(manifest, source, candidate.created_at))
+    if not chosen and may_be_nothing and not findings and _unused(sources, failures):
+        return Choice((), {}, ())
     if not chosen:
         _nothing(sources, selection, repos, failures, findings)
     # A store that nothing was backed up to yet is no trouble where another one has everything.
@@ -86,6 +95,15 @@ def choose(
         present = {item.manifest.key.repo for item in chosen.values()}
         findings.extend(finding_of(NotInStore(str(repo))) for repo in repos if repo not in present)
     return Choice(tuple(sorted(chosen.values(), key=lambda item: item.manifest.key)), newest, tuple(findings))
+
+
+def _unused(sources: Sequence[SnapshotSource], failures: Sequence[Failure]) -> bool:
+    """Whether the stores are archives that nothing was backed up to yet.
+
+    A cache tree that holds nothing is none of these: it is a mount point where nothing is mounted, more likely.
+    """
+    trees = any(LinkMode.SYMLINK in source.modes() for source in sources)
+    return bool(sources) and not trees and all(isinstance(failure, NotAnArchive) for failure in failures)
 
 
 def _meant(

@@ -56,7 +56,7 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
     """Looks at stores and cache, and says what a restore does. Writes nothing.
 
     Raises:
-        NotInStore: no store has what is meant.
+        NotInStore: no store has what is meant; where nothing in particular is meant, that is an empty plan.
         LinkModeUnsupported: the store's payload cannot arrive in that mode.
         StoreUnreachable, StoreDenied, StoreMissing: no store could be asked.
     """
@@ -66,7 +66,10 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
         site.monitor.advance(count)
 
     site.monitor.begin("look at the stores", 0)
-    choice = choose([item.source for item in sources], selection, site.repos, on_bytes)
+    # A cache that was ever recorded, or shall hold something, and finds all its stores empty is no beginning.
+    beginning = selection == Selection() and not site.repos and not site.shelf.keys()
+    stores = [item.source for item in sources]
+    choice = choose(stores, selection, site.repos, on_bytes, may_be_nothing=beginning)
     site.monitor.finish()
     planned: dict[str, str] = {}
     snapshots = []
@@ -168,7 +171,9 @@ def restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) 
         snapshot = replace(planned, actions=tuple(_still_true(action, failed) for action in planned.actions))
         results.append(_restore_one(site, sources, snapshot, findings, awaited, failed))
     elapsed_s = site.clock.monotonic_s() - started_s
-    return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(findings))
+    asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
+    notes = () if results else (f"no store holds a snapshot yet: asked {asked}",)
+    return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(findings), notes)
 
 
 def with_spare(needed_bytes: int) -> int:
