@@ -144,6 +144,18 @@ def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path, tmp_path: Path) -> 
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
+def test_a_wheel_brings_along_what_the_readme_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    brought = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    for source, place in brought.items():
+        assert (ROOT / source).is_file()
+        assert place.startswith("share/")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert '../share/zimage-syncd"' in readme
+    assert '"$share/zimage-syncd.service"' in readme
+    assert "share/zimage-syncd/zimage-syncd.service" in brought.values()
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "config").glob("*.toml")), ids=lambda path: path.name)
 def test_an_example_of_a_configuration_can_be_used(example: Path, tmp_path: Path) -> None:
     copy = tmp_path / "zimage-syncd.toml"  # a checkout may be writable by a group, which a configuration must not be
