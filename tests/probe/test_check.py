@@ -63,7 +63,8 @@ def test_without_torch_auto_checks_files_and_says_so(paper, request_for):
     result = decode_result(output)
     assert (status, result.outcome, result.level) == (0, HealthOutcome.OK, HealthLevel.FILES)
     assert "only files were checked" in result.detail
-    assert "torch" in result.detail
+    assert ": torch, diffusers, transformers" in result.detail
+    assert "numpy" not in result.detail
 
 
 @pytest.mark.parametrize("level", [HealthLevel.LOAD, HealthLevel.GENERATE])

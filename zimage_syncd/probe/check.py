@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.probe.conclusion import Concluded, Progress, first_line
 from zimage_syncd.probe.files import Examination, PipelineIndex, examine
+
+_STACK = ("torch", "diffusers", "transformers")
 
 MAX_NAMED = 8
 """Damaged files that the detail names; the others are counted."""
@@ -60,8 +65,16 @@ def _load_and_draw(request: HealthRequest, index: PipelineIndex, progress: Progr
         raise
     except Exception as error:
         # A broken installation raises far more than ImportError: OSError for a library, RuntimeError for a version.
-        reason = f"torch, diffusers and transformers cannot be imported: {first_line(error)}"
+        reason = _why_not(error)
         if request.level is HealthLevel.AUTO:
             return f"only files were checked: {reason}"
         raise Concluded(HealthOutcome.MISSING_EXTRA, reason) from error
     return generation.run(request, index, pipeline_class, progress)
+
+
+def _why_not(error: Exception) -> str:
+    """What is missing, by name: without torch, the first import to fail is one that nobody asked for."""
+    missing = [name for name in _STACK if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"not installed in {sys.prefix}: {', '.join(missing)}"
+    return f"{', '.join(_STACK)} are installed and cannot be imported: {first_line(error)}"
