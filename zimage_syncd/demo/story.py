@@ -6,6 +6,7 @@ real configuration, the real probe. Nothing outside the demo's directory is touc
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 
 from zimage_syncd.demo.hub import DemoHub
-from zimage_syncd.model.failures import ProbeExtraMissing, UsageInvalid
+from zimage_syncd.model.failures import DemoExtraMissing, UsageInvalid
 
 REPO = "demo/tiny-z-image"
 _CONFIG = """\
@@ -74,7 +75,7 @@ def run_demo(directory: str | None, keep: bool) -> int:
         The process's exit code: 0 when every step went as it has to, 1 otherwise.
 
     Raises:
-        ProbeExtraMissing: torch or diffusers are not installed.
+        DemoExtraMissing: torch or diffusers are not installed.
         UsageInvalid: the directory holds something.
     """
     _require_probe_extra()
@@ -94,13 +95,9 @@ def run_demo(directory: str | None, keep: bool) -> int:
 
 
 def _require_probe_extra() -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "import importlib.util as u,sys; sys.exit(not all(map(u.find_spec, sys.argv[1:])))",
-    ]
-    if subprocess.run([*command, "torch", "diffusers", "transformers"], check=False).returncode:
-        raise ProbeExtraMissing("demo", "it builds and runs a tiny pipeline with torch, diffusers and transformers")
+    missing = [name for name in ("torch", "diffusers", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DemoExtraMissing("demo", f"not installed in {sys.prefix}: {', '.join(missing)}")
 
 
 def _empty_directory(directory: str | None) -> str:

@@ -261,10 +261,10 @@ class StoreBroken(Failure):
     problem = problems.STORE_BROKEN
 
 
-class ProbeExtraMissing(Failure):
-    """The probe extra is not installed."""
+class DemoExtraMissing(Failure):
+    """The demo needs the probe extra."""
 
-    problem = problems.PROBE_EXTRA_MISSING
+    problem = problems.DEMO_EXTRA_MISSING
 
 
 class Stopped(Failure):

@@ -344,6 +344,13 @@ LOAD_FAILED = _add(
 OUT_OF_MEMORY = _add(
     "ZS509", "out of memory during the health check", _W, "Free GPU memory, or use --level load or --level files."
 )
+DEMO_EXTRA_MISSING = _add(
+    "ZS510",
+    "the demo needs the probe extra",
+    _E,
+    "pip install 'zimage-syncd[probe]' for the interpreter that runs the demo; `make demo` does. health.python is "
+    "for the health check only.",
+)
 
 # The program.
 INTERNAL = _add(
