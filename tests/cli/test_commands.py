@@ -175,6 +175,12 @@ def test_findings_end_with_2_also_when_they_were_mended(call: Call, arguments: l
     assert call(*arguments, findings=(Finding(problems.UNPROVED, "x"),))[0] == 0
 
 
+@pytest.mark.parametrize("arguments", [["snapshots"], ["restore", "--dry-run"]])
+def test_documents_tell_the_exit_code(call: Call, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    code, _ = call("--json", *arguments)
+    assert json.loads(capsys.readouterr().out)["exit_code"] == code
+
+
 def test_a_busy_gpu_ends_with_75(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("health", outcome=HealthOutcome.GPU_BUSY)[0] == 75
     assert call("--json", "health", outcome=HealthOutcome.GPU_BUSY)[0] == 75

@@ -36,6 +36,22 @@ def test_two_reports_of_one_second_are_both_kept(tmp_path: Path) -> None:
     assert len(files.recent(9)) == 2
 
 
+def test_reports_of_one_second_come_in_the_order_in_which_they_began(tmp_path: Path) -> None:
+    files = ReportFiles(str(tmp_path))
+    jobs = [Job.VERIFY, Job.BACKUP, Job.RESTORE, Job.HEALTH]
+    for number, job in enumerate(jobs):
+        files.save(report(AT + timedelta(milliseconds=number), job=job))
+    assert [row.job for row in files.recent(9)] == [str(job) for job in reversed(jobs)]
+
+
+def test_reports_of_one_moment_come_in_the_order_in_which_they_were_saved(tmp_path: Path) -> None:
+    files = ReportFiles(str(tmp_path))
+    jobs = [Job.VERIFY, Job.BACKUP, Job.VERIFY]
+    for job in jobs:
+        files.save(report(AT.replace(microsecond=999_999 - 100), job=job))
+    assert [row.job for row in files.recent(9)] == ["verify", "backup", "verify"]
+
+
 def test_reports_that_are_too_old_go_and_nothing_else(tmp_path: Path) -> None:
     files = ReportFiles(str(tmp_path), keep_days=30)
     old = files.save(report(AT - timedelta(days=31)))

@@ -46,7 +46,7 @@ def restore(
         return session.write_report(services.restore(selection, source=source, to=directory, mode=link_mode))
     plan = services.plan_restore(selection, source=source, to=directory, mode=link_mode)
     if session.as_json:
-        session.write_json("plan", plan_fields(plan))
+        session.write_json("plan", {**plan_fields(plan), "exit_code": 0})
     else:
         session.write(plan_text(plan, every_entry=session.verbose))
     return 0

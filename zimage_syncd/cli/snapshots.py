@@ -18,11 +18,12 @@ from zimage_syncd.report.words import count, plain, size
 def snapshots(session: Session, store: str | None) -> int:
     """List what is in the cache and in each store."""
     rows = session.services().snapshots(store)
+    exit_code = 2 if any(row.state == UNREACHABLE for row in rows) else 0
     if session.as_json:
-        session.write_json("snapshots", {"snapshots": rows})
+        session.write_json("snapshots", {"snapshots": rows, "exit_code": exit_code})
     else:
         session.write(rows_text(rows))
-    return 2 if any(row.state == UNREACHABLE for row in rows) else 0
+    return exit_code
 
 
 def rows_text(rows: Sequence[SnapshotRow]) -> str:

@@ -80,6 +80,8 @@ class SnapshotResult:
     """Where the bytes came from."""
     directory: str = ""
     """The absolute path that `from_pretrained` takes."""
+    picture: str = ""
+    """Absolute path of the PNG that a health check drew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 from datetime import UTC, datetime, timedelta
 
 from zimage_syncd.model.failures import DeviceFull, PathUnwritable
@@ -18,6 +17,8 @@ from zimage_syncd.report.words import count
 _STAMP = "%Y%m%dT%H%M%S"
 _NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}-[a-z-]+\.json", re.ASCII)
 """What `save` calls its files; nothing else in the directory is read or removed."""
+_PARTS = 16**4
+"""Of a second: as many as four hexadecimal digits tell apart."""
 _MAX_BYTES = 64 * 2**20
 _FULL = (28, 122)
 """ENOSPC and EDQUOT (errno.h)."""
@@ -36,7 +37,7 @@ class ReportFiles:
         Raises:
             PathUnwritable, DeviceFull: the directory cannot take it.
         """
-        name = f"{report.started_at.strftime(_STAMP)}-{secrets.token_hex(2)}-{report.job}.json"
+        name = self._free_name(report)
         place = os.path.join(self.directory, name)
         temporary = os.path.join(self.directory, f".{name}.tmp")
         try:
@@ -52,6 +53,15 @@ class ReportFiles:
             raise (DeviceFull if error.errno in _FULL else PathUnwritable)(place, str(error.strerror)) from error
         self._sweep(report.started_at)
         return place
+
+    def _free_name(self, report: Report) -> str:
+        """Sorts as reports began, also within a second; of those of one moment, the later saved comes later."""
+        stamp = report.started_at.strftime(_STAMP)
+        part = report.started_at.microsecond * _PARTS // 10**6
+        taken = {name[: len(stamp) + 5] for name in self._names()}
+        while part < _PARTS - 1 and f"{stamp}-{part:04x}" in taken:
+            part += 1
+        return f"{stamp}-{part:04x}-{report.job}.json"
 
     def _sweep(self, now: datetime) -> None:
         oldest = (now - timedelta(days=self._keep_days)).strftime(_STAMP)

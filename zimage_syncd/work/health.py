@@ -141,4 +141,5 @@ def _row(site: Site, snapshot: LocalSnapshot, result: HealthResult) -> SnapshotR
         files=len(snapshot.files),
         total_bytes=snapshot.size_bytes,
         directory=f"{site.disk.root}/{snapshot.directory}",
+        picture=result.picture,
     )
