@@ -16,6 +16,7 @@ from zimage_syncd.disk import shared_blobs
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.partial import PARTIAL_SUFFIX, PartialFile, partial_name
 from zimage_syncd.disk.quarantine import Quarantine
+from zimage_syncd.disk.read import CachedReader, DiskReader
 from zimage_syncd.disk.tree import Ownership, Tree, is_link, is_regular
 from zimage_syncd.model.failures import Failure, LinkModeUnsupported, UnsafePath
 from zimage_syncd.model.path import RelPath
@@ -76,6 +77,14 @@ class CacheDisk:
             PathUnreadable, UnsafePath, DiskError: as their names say.
         """
         return self._tree.open_read(path)
+
+    def reader(self, *, past_cache: bool) -> CachedReader:
+        """A reader for one thread.
+
+        Args:
+            past_cache: read what the disk holds, and leave the page cache as it is.
+        """
+        return DiskReader() if past_cache else CachedReader()
 
     def begin_file(self, path: RelPath, size_bytes: int, like: int | None = None) -> PartialFile:
         """Opens the partial of `path`, made and preallocated where it is not there.

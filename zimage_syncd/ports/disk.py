@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -103,6 +103,16 @@ class Partial(Protocol):
         """Lets go of it; it stays for the next run."""
 
 
+class Reader(Protocol):
+    """Reads files for one thread, in a buffer of its own (see `disk/read.py`)."""
+
+    def begin(self, descriptor: int) -> None:
+        """Prepares a file that was opened; once, before any thread reads from it."""
+
+    def pieces(self, descriptor: int, offset: int, length: int) -> Iterator[memoryview]:
+        """Yields `length` bytes from `offset` (a multiple of 4096), fewer where the file ends; raises OSError."""
+
+
 class Disk(Protocol):
     """A cache directory that may be written to (see `disk/write.py`)."""
 
@@ -121,6 +131,9 @@ class Disk(Protocol):
 
     def open_read(self, path: RelPath) -> int:
         """A descriptor of a regular file, for reading; raises FileNotFoundError where nothing is there."""
+
+    def reader(self, *, past_cache: bool) -> Reader:
+        """A thread's reader; `past_cache`: of what the disk holds, not of what the page cache says that it holds."""
 
     def begin_file(self, path: RelPath, size_bytes: int, like: int | None = None) -> Partial:
         """Opens the partial of `path`, made and preallocated; a new one shares the extents of `like` where it can."""

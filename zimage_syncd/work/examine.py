@@ -8,18 +8,29 @@ from __future__ import annotations
 import enum
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from zimage_syncd.decide.damage import is_damaged_pointer
-from zimage_syncd.digest import PIECE_BYTES, FileDigests, hash_chunk
+from zimage_syncd.digest import FileDigests
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, Stopped
-from zimage_syncd.model.manifest import CHUNK_BYTES, MAX_POINTER_BYTES, FileEntry, LinkEntry, Manifest, PointerEntry
+from zimage_syncd.model.manifest import (
+    CHUNK_BYTES,
+    MAX_POINTER_BYTES,
+    Entry,
+    FileEntry,
+    LinkEntry,
+    Manifest,
+    PointerEntry,
+)
 from zimage_syncd.model.plan import Action, Fetch, Keep, Link, Refuse, Repair, SetMode
-from zimage_syncd.ports import Absent, Cancel, Clock, Disk, FileStat, Ledger, OnBytes, Other, SeenFile, SeenLink
-
-_THREADS = min(8, os.cpu_count() or 1)
+from zimage_syncd.ports import Absent, Cancel, Clock, Disk, FileStat, Ledger, OnBytes, Other, Reader, SeenFile, SeenLink
+from zimage_syncd.work.compare import Comparison, Damage
+from zimage_syncd.work.rate import Rate, Unlimited
+from zimage_syncd.work.spread import Spread, Task, thread_count
 
 
 class Depth(enum.Enum):
@@ -30,7 +41,22 @@ class Depth(enum.Enum):
     KNOWN = "known"
     """The same, and every file that the ledger does not know unchanged is read."""
     DEEP = "deep"
-    """Every byte is read."""
+    """Every byte is read, past the page cache where the file system lets us."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ToRead:
+    """The answer about a file is known only when its content was compared."""
+
+    entry: FileEntry
+    """Which."""
+    descriptor: int
+    """Open for reading."""
+    conclude: Callable[[Damage], Action]
+    """What the comparison's result means."""
+
+
+_Answer = TypeVar("_Answer", bound=Action | _ToRead)
 
 
 class Examiner:
@@ -47,6 +73,8 @@ class Examiner:
         replace_dead_links: bool = False,
         replace_links: bool = False,
         on_bytes: OnBytes = lambda _count: None,
+        rate: Rate | None = None,
+        begin_thread: Callable[[], None] = lambda: None,
     ) -> None:
         """Keeps what it works with.
 
@@ -60,6 +88,8 @@ class Examiner:
                 one; otherwise they are reported and stay, since a mount may come back.
             replace_links: whether files that are linked into a store shall become the cache's own.
             on_bytes: is told of bytes that were handled, read or not.
+            rate: what a deep examination keeps to; None: as fast as it can.
+            begin_thread: called at the start of each thread that examines.
         """
         self._disk = disk
         self._ledger = ledger
@@ -69,6 +99,9 @@ class Examiner:
         self._replace_dead_links = replace_dead_links
         self._replace_links = replace_links
         self._on_bytes = on_bytes
+        self._rate = rate or Unlimited()
+        self._begin_thread = begin_thread
+        self._reading: set[Comparison] = set()
         self._lock = threading.Lock()
         self.read_bytes = 0
 
@@ -78,20 +111,47 @@ class Examiner:
         Raises:
             Stopped: somebody asked to stop.
         """
+        actions: dict[int, Action] = {}
+        tasks = (partial(self._one, entry, depth, index, actions) for index, entry in enumerate(manifest.entries))
+        open_reader = partial(self._disk.reader, past_cache=depth is Depth.DEEP)
+        try:
+            Spread(open_reader, self._begin_thread, min(thread_count(), len(manifest.entries))).run(tasks)
+        finally:
+            for comparison in self._reading:
+                comparison.close()
+            self._reading.clear()
+        return [actions[index] for index in range(len(manifest.entries))]
 
-        def one(entry: FileEntry | LinkEntry | PointerEntry) -> Action:
+    def _one(
+        self, entry: Entry, depth: Depth, index: int, actions: dict[int, Action], reader: Reader
+    ) -> Sequence[Task]:
+        """Answers at once, or gives back the tasks of the comparison that the answer waits for."""
+        self._cancel.check()
+        answer = _settled(entry, lambda: self._entry(entry, depth))
+        if not isinstance(answer, _ToRead):
+            actions[index] = answer
+            return ()
+        return self._compare(answer, depth, index, actions).start(reader)
+
+    def _compare(self, asked: _ToRead, depth: Depth, index: int, actions: dict[int, Action]) -> Comparison:
+        rate = self._rate if depth is Depth.DEEP else Unlimited()
+
+        def on_read(count: int) -> None:
             self._cancel.check()
-            try:
-                return self._entry(entry, depth)
-            except Stopped:
-                raise
-            except Failure as failure:
-                return Refuse(entry, failure.detail or failure.subject, failure.problem)
+            rate.take(count)
+            with self._lock:
+                self.read_bytes += count
+            self._on_bytes(count)
 
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="examine") as pool:
-            return list(pool.map(one, manifest.entries))
+        def finish(damage: Damage) -> None:
+            self._reading.discard(comparison)
+            actions[index] = _settled(asked.entry, lambda: asked.conclude(damage))
 
-    def _entry(self, entry: FileEntry | LinkEntry | PointerEntry, depth: Depth) -> Action:
+        comparison = Comparison(asked.entry, asked.descriptor, on_read, self._on_bytes, finish)
+        self._reading.add(comparison)
+        return comparison
+
+    def _entry(self, entry: Entry, depth: Depth) -> Action | _ToRead:
         match entry:
             case FileEntry():
                 return self._file(entry, depth)
@@ -135,10 +195,10 @@ class Examiner:
             case Other(what):
                 return Link(entry, f"expected a link to {entry.target}, found {what}")
 
-    def _file(self, entry: FileEntry, depth: Depth) -> Action:
+    def _file(self, entry: FileEntry, depth: Depth) -> Action | _ToRead:
         match self._disk.look(entry.path):
             case Absent():
-                return Fetch(entry, "missing", self._fetch_bytes(entry))
+                return self._missing(entry)
             case SeenLink(target):
                 return self._linked(entry, target, depth)
             case Other(what):
@@ -146,7 +206,10 @@ class Examiner:
             case SeenFile(stat):
                 return self._present(entry, stat, depth)
 
-    def _linked(self, entry: FileEntry, target: str, depth: Depth) -> Action:
+    def _missing(self, entry: FileEntry) -> Action:
+        return Fetch(entry, "missing", self._fetch_bytes(entry))
+
+    def _linked(self, entry: FileEntry, target: str, depth: Depth) -> Action | _ToRead:
         root = next((root for root in self._linked_roots if target.startswith(f"{root}/")), None)
         if root is None:
             return Fetch(entry, f"expected a file, found a link to {target}", self._fetch_bytes(entry))
@@ -159,92 +222,52 @@ class Examiner:
         except OSError as error:
             detail = f"linked to {target}, which cannot be read: {error.strerror}"
             return Fetch(entry, detail, self._fetch_bytes(entry))
-        try:
-            size = os.fstat(descriptor).st_size
-            if size != entry.size_bytes:
-                reason = f"linked to {target}, which has {size} bytes, expected {entry.size_bytes}"
-                return Fetch(entry, reason, entry.size_bytes, problems.FILE_SIZE)
-            bad = self._bad_chunks(descriptor, entry) if depth is Depth.DEEP else []
-        finally:
-            os.close(descriptor)
-        if bad:
-            reason = f"linked to {target}, of which {_chunks(bad, entry)}"
-            return Fetch(entry, reason, entry.size_bytes, problems.FILE_DAMAGED)
+        size = os.fstat(descriptor).st_size
+        if size == entry.size_bytes and depth is Depth.DEEP:
+            return _ToRead(entry, descriptor, partial(_conclude_linked, entry, target))
+        os.close(descriptor)
+        if size != entry.size_bytes:
+            reason = f"linked to {target}, which has {size} bytes, expected {entry.size_bytes}"
+            return Fetch(entry, reason, entry.size_bytes, problems.FILE_SIZE)
         return Keep(entry, f"linked to {target}")
 
-    def _present(self, entry: FileEntry, stat: FileStat, depth: Depth) -> Action:
+    def _present(self, entry: FileEntry, stat: FileStat, depth: Depth) -> Action | _ToRead:
         if stat.size_bytes != entry.size_bytes:
             reason = f"{stat.size_bytes} bytes, expected {entry.size_bytes}"
-            return self._mend(entry, stat, reason, problems.FILE_SIZE)
+            return self._to_read(entry, lambda damage: self._mend(entry, stat, reason, problems.FILE_SIZE, damage))
         known = self._ledger.lookup(entry.path, stat) if depth is Depth.KNOWN else None
         if depth is Depth.QUICK:
-            reason = "there, with the right size"
             self._on_bytes(entry.size_bytes)
-        elif known is not None and known.digests.chunks == entry.chunks:
-            reason = f"unchanged since it was verified at {known.verified_at:%Y-%m-%d %H:%M:%S} UTC"
+            return _good(entry, stat, "there, with the right size")
+        if known is not None and known.digests.chunks == entry.chunks:
             self._on_bytes(entry.size_bytes)
-        else:
-            damage = self._read(entry, stat)
-            if damage is not None:
-                return damage
-            reason = "read and right"
-        # A hard link's mode is its store's affair: correcting it here would change it there.
-        if stat.mode != entry.mode and stat.links == 1:
-            return SetMode(entry, f"mode {stat.mode:o}, expected {entry.mode:o}")
-        return Keep(entry, reason)
+            return _good(entry, stat, f"unchanged since it was verified at {known.verified_at:%Y-%m-%d %H:%M:%S} UTC")
+        return self._to_read(entry, partial(self._conclude, entry, stat))
 
-    def _read(self, entry: FileEntry, stat: FileStat) -> Action | None:
-        descriptor = self._disk.open_read(entry.path)
+    def _to_read(self, entry: FileEntry, conclude: Callable[[Damage], Action]) -> Action | _ToRead:
         try:
-            bad = self._bad_chunks(descriptor, entry)
-        finally:
-            os.close(descriptor)
-        if bad:
-            return self._mend(entry, stat, _chunks(bad, entry), problems.FILE_DAMAGED, tuple(bad))
-        self._record(entry, stat)
-        return None
+            return _ToRead(entry, self._disk.open_read(entry.path), conclude)
+        except FileNotFoundError:
+            return self._missing(entry)  # it vanished since we looked
 
-    def _record(self, entry: FileEntry, stat: FileStat) -> None:
+    def _conclude(self, entry: FileEntry, stat: FileStat, damage: Damage) -> Action:
         after = self._disk.look(entry.path)
-        if isinstance(after, SeenFile) and after.stat == stat:
-            digests = FileDigests(entry.size_bytes, entry.sha256, "", entry.chunks)
-            self._ledger.record(entry.path, stat, digests, self._clock.now())
+        if not damage.chunks:
+            if isinstance(after, SeenFile) and after.stat == stat:
+                digests = FileDigests(entry.size_bytes, entry.sha256, "", entry.chunks)
+                self._ledger.record(entry.path, stat, digests, self._clock.now())
+            return _good(entry, stat, "read and right")
+        if isinstance(after, Absent):
+            return self._missing(entry)
+        if not (isinstance(after, SeenFile) and _same_content(after.stat, stat)):
+            # Somebody writes it: what we read is neither the old content nor the new one.
+            return Refuse(entry, "size or time of modification moved while it was read", problems.FILE_CHANGING)
+        return self._mend(entry, stat, damage.describe(entry), damage.problem, damage)
 
-    def _mend(
-        self,
-        entry: FileEntry,
-        stat: FileStat,
-        reason: str,
-        problem: problems.Problem,
-        bad: tuple[int, ...] | None = None,
-    ) -> Action:
-        """A repair; where the bad chunks are not known yet, the file is read to find them."""
-        if bad is None:
-            descriptor = self._disk.open_read(entry.path)
-            try:
-                bad = tuple(self._bad_chunks(descriptor, entry))
-            finally:
-                os.close(descriptor)
+    def _mend(self, entry: FileEntry, stat: FileStat, reason: str, problem: problems.Problem, damage: Damage) -> Action:
         written_by_others = not self._ledger.was_good(entry.path, stat.mtime_ns, entry.sha256)
-        fetch_bytes = sum(entry.chunk_length(index) for index in bad)
-        return Repair(entry, reason, bad, fetch_bytes, written_by_others, problem)
-
-    def _bad_chunks(self, descriptor: int, entry: FileEntry) -> list[int]:
-        buffer = memoryview(bytearray(PIECE_BYTES))
-        bad = []
-        for index, digest in enumerate(entry.chunks):
-            self._cancel.check()
-            length = entry.chunk_length(index)
-            try:
-                good = hash_chunk(descriptor, index, length, buffer) == digest
-            except OSError:
-                good = False  # a chunk that the disk cannot give is a damaged one
-            if not good:
-                bad.append(index)
-            with self._lock:
-                self.read_bytes += length
-            self._on_bytes(length)
-        return bad
+        fetch_bytes = sum(entry.chunk_length(index) for index in damage.chunks)
+        return Repair(entry, reason, damage.chunks, fetch_bytes, written_by_others, problem)
 
     def _fetch_bytes(self, entry: FileEntry) -> int:
         """Bytes that a source has to give: all, less the chunks of a partial that count already."""
@@ -264,11 +287,33 @@ def unseen(root: str) -> str:
     return f"linked into {root}, which cannot be seen"
 
 
-def _chunks(bad: list[int], entry: FileEntry) -> str:
-    shown = ", ".join(str(index + 1) for index in bad[:8]) + (", …" if len(bad) > 8 else "")
-    noun = "chunk" if len(bad) == 1 else "chunks"
-    verb = "is" if len(bad) == 1 else "are"
-    return f"{noun} {shown} of {len(entry.chunks)} {verb} damaged"
+def _settled(entry: Entry, act: Callable[[], _Answer]) -> _Answer | Refuse:
+    """What `act` gives; trouble with one entry is that entry's and not the run's."""
+    try:
+        return act()
+    except Stopped:
+        raise
+    except Failure as failure:
+        return Refuse(entry, failure.detail or failure.subject, failure.problem)
+    except OSError as error:
+        return Refuse(entry, f"cannot be looked at: {error.strerror or error}", problems.DISK_ERROR)
+
+
+def _good(entry: FileEntry, stat: FileStat, reason: str) -> Action:
+    # A hard link's mode is its store's affair: correcting it here would change it there.
+    if stat.mode != entry.mode and stat.links == 1:
+        return SetMode(entry, f"mode {stat.mode:o}, expected {entry.mode:o}")
+    return Keep(entry, reason)
+
+
+def _conclude_linked(entry: FileEntry, target: str, damage: Damage) -> Action:
+    if not damage.chunks:
+        return Keep(entry, f"linked to {target}")
+    return Fetch(entry, f"linked to {target}, of which {damage.describe(entry)}", entry.size_bytes, damage.problem)
+
+
+def _same_content(one: FileStat, other: FileStat) -> bool:
+    return (one.inode, one.size_bytes, one.mtime_ns) == (other.inode, other.size_bytes, other.mtime_ns)
 
 
 def needed_bytes(actions: list[Action], occupied: Callable[[FileEntry], int], *, linked: bool) -> int:
