@@ -100,18 +100,21 @@ def after_window(
 
 
 def _shrunk(shares: Shares, strained: Sequence[int], dropped: Collection[int]) -> Shares:
-    workers, holds = list(shares.workers), list(shares.holds)
+    holds = list(shares.holds)
+    # What is being tried has not been measured, and so is not kept.
+    trial = shares.trial
+    workers = list(shares.workers if trial is None else _with(shares.workers, trial.source, trial.before))
     freed = 0
     for source in dropped:
         freed += workers[source]
         workers[source] = 0
     for source in strained:
-        if source not in dropped:
+        holds[source] = max(holds[source], AFTER_SETBACK)
+        if workers[source]:
             workers[source] = max(1, workers[source] // 2)
-            holds[source] = max(holds[source], AFTER_SETBACK)
-    if not any(workers):
+    if freed or not any(workers):
         heir = next((source for source in range(len(workers)) if source not in dropped), 0)
-        workers[heir] = max(1, freed)
+        workers[heir] = max(1, workers[heir], freed)
     return replace(shares, workers=tuple(workers), holds=tuple(holds), trial=None)
 
 
