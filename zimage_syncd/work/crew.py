@@ -57,6 +57,9 @@ class Crew:
                     self._over = True
                     return
                 self._hire()
+        except BaseException:
+            self._over = True  # here, for `work` may be waiting for others that were hired before
+            raise
         finally:
             with self._lock:
                 self._at_work.discard(number)
