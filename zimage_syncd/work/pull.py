@@ -24,10 +24,10 @@ def pull(
     """Yields the index of every chunk as it has been written, and the digest of what was written.
 
     Args:
-        source: what to read from; what it gives beyond what was asked for is not looked at.
+        source: what to read from; what it would give beyond what was asked for is not taken.
         run: what to read; its file's partial is written to.
         buffer: pieces are read into it.
-        on_piece: is told of every piece's bytes.
+        on_piece: is told of every piece's bytes, and of 0 with every sign of life; may raise to stop.
         check: called with every piece; may raise to stop.
 
     Raises:
@@ -39,8 +39,10 @@ def pull(
     hasher, left = new_chunk_hasher(), entry.chunk_length(index)
     for piece in source.read(entry, offset, run.length, buffer):
         check()
+        if not len(piece):
+            on_piece(0)
         rest = piece
-        while len(rest) and left:
+        while len(rest):
             part = rest[:left]
             hasher.update(part)
             try:
@@ -54,5 +56,6 @@ def pull(
             if left == 0:
                 yield index, hasher.hexdigest()
                 index += 1
-                hasher = new_chunk_hasher()
-                left = entry.chunk_length(index) if index in run.chunks else 0
+                if index not in run.chunks:
+                    return
+                hasher, left = new_chunk_hasher(), entry.chunk_length(index)
