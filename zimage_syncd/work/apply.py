@@ -92,7 +92,9 @@ class Applier:
                     done.failed[entry.path] = Finding(problem, entry.path, reason)
                 case Keep() | Link():
                     pass
-        at_hand = find_at_hand(self._disk, self._shelf, [gather.file for gather in gathers])
+        kept = [action.entry for action in plan.actions if isinstance(action, Keep)]
+        right = [entry for entry in kept if isinstance(entry, FileEntry)]
+        at_hand = find_at_hand(self._disk, self._shelf, [gather.file for gather in gathers], right)
         done.gathered = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand).run(gathers)
         done.failed.update({path: finding_of(failure) for path, failure in done.gathered.failed.items()})
         # Of a file that failed, its failure says as much.

@@ -5,12 +5,13 @@ A hint only: what is read is compared like everything else, and what is not righ
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zimage_syncd.digest import read_pieces
-from zimage_syncd.model.failures import BlobMissing, DiskError
+from zimage_syncd.model.failures import BlobMissing, DiskError, Failure
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.ports import Disk, ManifestShelf, SeenFile
@@ -79,28 +80,37 @@ class AtHand:
         return None
 
 
-def find_at_hand(disk: Disk, shelf: ManifestShelf, wanted: Iterable[FileEntry]) -> AtHand:
-    """Looks for chunks of files in what other snapshots of the same cache hold.
+def find_at_hand(
+    disk: Disk, shelf: ManifestShelf, wanted: Sequence[FileEntry], kept: Sequence[FileEntry] = ()
+) -> AtHand:
+    """Looks for chunks of files in what else the same cache holds.
 
     Args:
         disk: the cache.
         shelf: the last good manifests of its snapshots.
         wanted: files that are to be gathered; themselves they are no source.
+        kept: files of the same snapshot that are right.
     """
-    wanted = list(wanted)
     own = {file.path for file in wanted}
     digests = {digest for file in wanted for digest in file.chunks}
     places: dict[str, Place] = {}
-    for key in shelf.keys() if digests else ():
-        manifest = shelf.load(key)
-        for file in manifest.files if manifest is not None else ():
-            if file.path not in own and not digests.isdisjoint(file.chunks) and _is_there(disk, file):
-                for index, digest in enumerate(file.chunks):
-                    if digest in digests:
-                        places.setdefault(digest, Place(file.path, index * CHUNK_BYTES))
+    for file in itertools.chain(kept, _recorded(shelf)) if digests else ():
+        if file.path not in own and not digests.isdisjoint(file.chunks) and _is_there(disk, file):
+            for index, digest in enumerate(file.chunks):
+                if digest in digests:
+                    places.setdefault(digest, Place(file.path, index * CHUNK_BYTES))
     return AtHand(disk, places)
 
 
+def _recorded(shelf: ManifestShelf) -> Iterator[FileEntry]:
+    recorded = shelf.keys()
+    for manifest in map(shelf.load, recorded):
+        yield from manifest.files if manifest is not None else ()
+
+
 def _is_there(disk: Disk, file: FileEntry) -> bool:
-    seen = disk.look(file.path)
+    try:
+        seen = disk.look(file.path)
+    except Failure:
+        return False  # another snapshot's trouble is not this one's
     return isinstance(seen, SeenFile) and seen.stat.size_bytes == file.size_bytes

@@ -1,0 +1,169 @@
+"""What lies on the disk already is not fetched, and is believed no more than a store."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
+from tests.support.site import Bench
+from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
+from zimage_syncd.model.manifest import CHUNK_BYTES
+from zimage_syncd.model.plan import LinkMode
+from zimage_syncd.model.report import Report
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import LayoutName
+from zimage_syncd.stores.archive import ObjectArchive
+from zimage_syncd.stores.directory import DirectoryStore
+from zimage_syncd.work.backup import backup
+from zimage_syncd.work.restore import RestoreSource, restore
+
+ALL = Selection()
+MODELSCOPE = Selection(layout=LayoutName.MODELSCOPE)
+BIG = "big/model.safetensors"
+
+
+class CountedStore(DirectoryStore):
+    """Counts what is read of blobs."""
+
+    blob_bytes = 0
+
+    def read(self, key: str, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        for piece in super().read(key, offset, length, buffer):
+            self.blob_bytes += len(piece)
+            yield piece
+
+    def local_path(self, key: str) -> str | None:
+        """As if on another machine: reflinks would hide what is read."""
+        return None
+
+
+@pytest.fixture
+def store(bench: Bench) -> CountedStore:
+    place = bench.directory / "bucket"
+    place.mkdir()
+    return CountedStore(str(place), "owner-1")
+
+
+@pytest.fixture
+def archive(bench: Bench, store: CountedStore) -> ObjectArchive:
+    return ObjectArchive("bucket", store, bench.clock, "owner-1", bench.site().owns, "test-host")
+
+
+@pytest.fixture
+def whole(bench: Bench, archive: ObjectArchive, content: random.Random) -> dict[str, tuple[object, ...]]:
+    """Both layouts' snapshots of the same files, backed up; what the cache holds."""
+    files = {**pipeline_files(), BIG: safetensors_bytes({"x": content.randbytes(2 * CHUNK_BYTES + 999)})}
+    hf_snapshot(bench.root, files)
+    modelscope_snapshot(bench.root, files)
+    assert backup(bench.site(), [archive], ALL, accept_changed=False).exit_code == 0
+    return listing(bench.root)
+
+
+@pytest.fixture
+def twin(bench: Bench, whole: dict[str, tuple[object, ...]]) -> Path:
+    """The large file in the other layout."""
+    return next((bench.root / "hub").glob(f"*/snapshots/*/{BIG}")).resolve()
+
+
+def lose_modelscope(bench: Bench) -> None:
+    shutil.rmtree(bench.root / "models")
+
+
+def sources(report: Report) -> dict[str, int]:
+    return {use.source: use.read_bytes for result in report.snapshots for use in result.sources}
+
+
+def bring_back(bench: Bench, archive: ObjectArchive) -> Report:
+    return restore(bench.site(), [RestoreSource(archive, LinkMode.COPY)], MODELSCOPE)
+
+
+def test_equal_chunks_of_another_layout_are_copied_and_not_downloaded(
+    bench: Bench, archive: ObjectArchive, store: CountedStore, whole: dict[str, tuple[object, ...]]
+) -> None:
+    lose_modelscope(bench)
+    report = bring_back(bench, archive)
+    assert report.exit_code == 0
+    assert listing(bench.root) == whole
+    assert store.blob_bytes == 0
+    assert sources(report) == {"this disk": report.snapshots[0].total_bytes}
+
+
+@pytest.mark.parametrize("place", [5, CHUNK_BYTES, 2 * CHUNK_BYTES + 500])
+def test_a_damaged_twin_is_silently_replaced_by_the_stores_bytes(
+    bench: Bench,
+    archive: ObjectArchive,
+    store: CountedStore,
+    whole: dict[str, tuple[object, ...]],
+    twin: Path,
+    place: int,
+) -> None:
+    lose_modelscope(bench)
+    with open(twin, "r+b") as file:
+        file.seek(place)
+        bad = bytes([file.read(1)[0] ^ 4])
+        file.seek(place)
+        file.write(bad)
+    report = bring_back(bench, archive)
+    assert report.exit_code == 0
+    assert report.findings == ()
+    for path, entry in listing(bench.root).items():
+        assert entry == whole[path] or path == str(twin.relative_to(bench.root))
+    assert 0 < store.blob_bytes <= CHUNK_BYTES
+
+
+def test_a_twin_that_vanishes_or_shrinks_half_way_costs_a_download_only(
+    bench: Bench, archive: ObjectArchive, store: CountedStore, whole: dict[str, tuple[object, ...]], twin: Path
+) -> None:
+    lose_modelscope(bench)
+    plain = bench.disk.open_read
+    opened = 0
+
+    def open_read(path: object) -> int:
+        nonlocal opened
+        if str(path).endswith(twin.name):
+            opened += 1
+            if opened == 2:
+                with open(twin, "r+b") as file:
+                    file.truncate(CHUNK_BYTES + 7)
+            if opened == 3:
+                twin.unlink()
+        return plain(path)  # type: ignore[arg-type]
+
+    bench.disk.open_read = open_read  # type: ignore[method-assign, assignment]
+    report = bring_back(bench, archive)
+    assert report.exit_code == 0
+    assert listing(bench.root / "models") == {
+        path.removeprefix("models/"): entry for path, entry in whole.items() if path.startswith("models/")
+    }
+    assert 0 < store.blob_bytes <= 2 * CHUNK_BYTES
+
+
+def test_a_snapshot_that_cannot_be_looked_at_stops_nobody(
+    bench: Bench, archive: ObjectArchive, whole: dict[str, tuple[object, ...]]
+) -> None:
+    """A directory of another snapshot that is a symlink ended the restore."""
+    lose_modelscope(bench)
+    (bench.root / "hub").rename(bench.directory / "hub")
+    (bench.root / "hub").symlink_to(bench.directory / "hub")
+    report = bring_back(bench, archive)
+    assert report.exit_code == 0
+    assert set(sources(report)) == {"bucket"}
+
+
+def test_the_same_bytes_twice_in_one_snapshot_come_from_the_one_that_is_there(
+    bench: Bench, archive: ObjectArchive, store: CountedStore, content: random.Random
+) -> None:
+    data = content.randbytes(CHUNK_BYTES + 99)
+    place = modelscope_snapshot(bench.root, {**pipeline_files(), "one.bin": data, "two.bin": data})
+    assert backup(bench.site(), [archive], ALL, accept_changed=False).exit_code == 0
+    (place / "two.bin").unlink()
+    shutil.rmtree(bench.state / "manifests")
+    report = bring_back(bench, archive)
+    assert report.exit_code == 0
+    assert (place / "two.bin").read_bytes() == data
+    assert store.blob_bytes == 0
