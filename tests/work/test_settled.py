@@ -1,0 +1,86 @@
+"""What a restore has proved needs no second reading, and any later write is noticed, however soon it comes."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.support.caches import hf_snapshot, modelscope_snapshot
+from tests.support.site import Bench
+from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
+from zimage_syncd.model.manifest import CHUNK_BYTES
+from zimage_syncd.model.plan import LinkMode
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.stores.archive import ObjectArchive
+from zimage_syncd.stores.directory import DirectoryStore
+from zimage_syncd.work.backup import backup
+from zimage_syncd.work.restore import RestoreSource, restore
+
+ALL = Selection()
+
+
+@pytest.fixture
+def archive(bench: Bench) -> ObjectArchive:
+    place = bench.directory / "bucket"
+    place.mkdir()
+    store = DirectoryStore(str(place), "owner-1")
+    return ObjectArchive("bucket", store, bench.clock, "owner-1", bench.site().owns, "test-host")
+
+
+@pytest.fixture
+def restored(bench: Bench, archive: ObjectArchive, content: random.Random) -> Bench:
+    """A cache right after a restore, with a clock that shows the real time: nothing has settled by age."""
+    files = {**pipeline_files(), "big/model.safetensors": safetensors_bytes({"x": content.randbytes(CHUNK_BYTES + 9)})}
+    hf_snapshot(bench.root, files)
+    modelscope_snapshot(bench.root, files)
+    assert backup(bench.site(), [archive], ALL, accept_changed=False).exit_code == 0
+    shutil.rmtree(bench.root)
+    bench.root.mkdir()
+    bench.clock.moment = datetime.now(UTC)
+    assert restore(bench.site(), [RestoreSource(archive, LinkMode.COPY)], ALL).exit_code == 0
+    return bench
+
+
+def test_a_backup_right_after_a_restore_reads_no_payload(restored: Bench, archive: ObjectArchive) -> None:
+    report = backup(restored.site(), [archive], ALL, accept_changed=False)
+    assert [result.action for result in report.snapshots] == ["unchanged", "unchanged"]
+    assert [result.checked_bytes for result in report.snapshots] == [0, 0]
+    assert [result.written_bytes for result in report.snapshots] == [0, 0]
+
+
+@pytest.mark.parametrize("layout", ["hub", "models"])
+def test_a_write_right_after_a_restore_is_noticed(restored: Bench, archive: ObjectArchive, layout: str) -> None:
+    place = next((restored.root / layout).rglob("big/model.safetensors")).resolve()
+    before = place.stat()
+    data = bytearray(place.read_bytes())
+    data[500] ^= 1
+    with open(place, "r+b") as file:
+        file.write(data)
+    # As if within the same tick of a coarse clock: the time of the change does not tell, that of modification does.
+    assert place.stat().st_mtime_ns != before.st_mtime_ns
+    report = backup(restored.site(), [archive], ALL, accept_changed=False)
+    assert report.exit_code == 2
+    assert "refused" in [result.action for result in report.snapshots]
+    assert any("model.safetensors" in str(finding) or place.name in str(finding) for finding in report.findings)
+
+
+def test_a_finished_file_bears_a_time_that_no_later_write_gives_it(restored: Bench) -> None:
+    for place in restored.root.rglob("*"):
+        status = place.lstat()
+        if place.is_file() and not place.is_symlink() and "refs" not in place.parts:
+            assert status.st_ctime_ns - status.st_mtime_ns >= 4 * 10**9
+
+
+def test_a_file_whose_mode_is_mended_is_hashed_again_or_still_known_right(
+    restored: Bench, archive: ObjectArchive
+) -> None:
+    place = next((restored.root / "models").rglob("big/model.safetensors"))
+    os.chmod(place, 0o600)
+    assert restore(restored.site(), [RestoreSource(archive, LinkMode.COPY)], ALL).exit_code == 0
+    assert place.stat().st_mode & 0o777 == 0o644
+    report = backup(restored.site(), [archive], ALL, accept_changed=False)
+    assert [result.action for result in report.snapshots] == ["unchanged", "unchanged"]
