@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from zimage_syncd.digest import PIECE_BYTES
 from zimage_syncd.model.failures import Failure, Stopped
@@ -83,7 +83,9 @@ class Transfer:
         opened: list[OpenFile] = []
         with ThreadPoolExecutor(self._most, thread_name_prefix="transfer") as pool:
             try:
-                for future in [pool.submit(self._open, gather, opened) for gather in large]:
+                opening = [pool.submit(self._open, gather, opened) for gather in large]
+                wait(opening)  # all of them: what one opens after another was stopped is closed, too
+                for future in opening:
                     future.result()
                 self._work(pool, in_turn(opened, small))
             finally:
