@@ -44,6 +44,8 @@ class ChunkSource(Protocol):
     def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
         """Yields exactly `length` bytes of a file from `offset`, in views of `buffer`. Nothing is verified.
 
+        Empty views are signs of life of a source that takes its time.
+
         Raises:
             BlobMissing: the source does not have the file.
             StoreUnreachable, StoreDenied, StoreBroken: as their names say.

@@ -60,6 +60,8 @@ class Patience:
         self._breaks += 1
         self.on_setback()
         if self._breaks > MAX_BREAKS:
+            if isinstance(error, StoreUnreachable):
+                raise StoreUnreachable(self._subject, f"{error.detail}, after {self._breaks} attempts") from error
             said = type(error).__name__ if error else "it ended early"
             raise StoreUnreachable(self._subject, f"{self._breaks} connections broke; the last: {said}") from error
         self._sleep(_jitter.uniform(0, _FIRST_PAUSE_S * 2**self._breaks))
@@ -92,12 +94,21 @@ class RangeRead:
     def pieces(self, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
         """Yields exactly `length` bytes from `offset`, in views of `buffer` that hold until the next one.
 
+        Empty ones come between where it takes time: whoever reads may have had enough of this store.
+
         Raises:
             StoreBroken: the object ends before, or was replaced while it was read.
+            StoreUnreachable: connections keep breaking, or it stays busy.
         """
         self._position, self._end = offset, offset + length
         while self._position < self._end:
-            body, skip = self._open()
+            try:
+                body, skip = self._open()
+            except StoreUnreachable as failure:
+                # Busy beyond botocore's own patience: a transfer of hours is not given up for that.
+                self._patience.lose(failure)
+                yield buffer[:0]
+                continue
             try:
                 while self._position < self._end:
                     rest = skip or self._end - self._position
@@ -106,11 +117,14 @@ class RangeRead:
                         break
                     if skip:
                         skip -= count
+                        yield buffer[:0]
                         continue
                     self._position += count
                     yield buffer[:count]
             finally:
                 body.close()
+            if self._position < self._end:
+                yield buffer[:0]
 
     def _open(self) -> tuple[Body, int]:
         """A body, and how many of its bytes come before the position."""

@@ -10,7 +10,16 @@ import threading
 from collections import Counter
 
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import BlobMissing, ChunkCorrupt, Failure, Stopped, StoreBroken, StoreUnreachable
+from zimage_syncd.model.failures import (
+    BlobMissing,
+    ChunkCorrupt,
+    Failure,
+    Stopped,
+    StoreBroken,
+    StoreDenied,
+    StoreMissing,
+    StoreUnreachable,
+)
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import Cancel, ChunkSource, Clock, Monitor
@@ -22,6 +31,10 @@ from zimage_syncd.work.supply import Supply
 
 class _Late(StoreUnreachable):
     """A source gives its bytes so slowly that another one shall be asked."""
+
+
+_TELLING = (_Late, StoreBroken, StoreDenied, StoreMissing)
+"""What is no passing trouble: whoever gives it is asked last from then on, and that is told."""
 
 
 class Fetcher:
@@ -43,8 +56,9 @@ class Fetcher:
         self._cancel = cancel
         self._lock = threading.Lock()
         self._at_hand_bytes = 0
+        self._told: set[tuple[str, problems.Problem]] = set()
         self.findings: list[Finding] = []
-        """What sources served wrong."""
+        """What sources served wrong, and why one was left alone."""
 
     @property
     def read_bytes(self) -> Counter[str]:
@@ -92,18 +106,20 @@ class Fetcher:
         run = Run(file, range(index, index + 1))
         failure = self._supply.last_failure or BlobMissing(file.entry.path, "no source has it")
         sources = self._supply.in_order()
-        # Twice around: a damaged answer may have been damaged on its way only.
-        for source in itertools.chain(sources, sources):
+        # Twice around: a damaged answer may have been damaged on its way only, and a slow one is better than none.
+        for hurried, source in itertools.product((True, False), sources):
             if not self._supply.is_usable(source):
                 continue
-            got, trouble = self._pull(source, run, buffer)
+            got, trouble = self._pull(source, run, buffer, hurried=hurried)
             if got:
                 return
             failure = trouble or failure
         raise failure
 
-    def _pull(self, source: ChunkSource, run: Run, buffer: memoryview) -> tuple[set[int], Failure | None]:
-        """Chunks of a run that came whole and right, and why another one did not."""
+    def _pull(
+        self, source: ChunkSource, run: Run, buffer: memoryview, *, hurried: bool = True
+    ) -> tuple[set[int], Failure | None]:
+        """Chunks of a run that came whole and right, and why another one did not; `hurried`: others may be faster."""
         entry, began_s = run.file.entry, self._clock.monotonic_s()
         got: set[int] = set()
         read_bytes = 0
@@ -113,8 +129,10 @@ class Fetcher:
             nonlocal read_bytes
             read_bytes += count
             self._monitor.advance(count)
+            if source is self._at_hand:
+                return  # what this disk gives says nothing about the speed of sources
             self._supply.took_piece(count)
-            if source is not self._at_hand and self._supply.is_late(began_s, read_bytes):
+            if hurried and self._supply.is_late(source, began_s, read_bytes):
                 elapsed_s = self._clock.monotonic_s() - began_s
                 raise _Late(source.name, f"late: {read_bytes} bytes of {entry.path} in {elapsed_s:.0f} s")
 
@@ -128,6 +146,7 @@ class Fetcher:
                     trouble = self._served_wrong(source, entry, index, found)
             if len(got) < len(run.chunks) and trouble is None:
                 trouble = StoreBroken(entry.path, f"{source.name} gave {read_bytes} of {run.length} bytes")
+                self._failed(source, trouble)
         except Stopped:
             raise
         except Failure as failure:
@@ -147,9 +166,20 @@ class Fetcher:
     def _failed(self, source: ChunkSource, failure: Failure) -> None:
         if source is self._at_hand:
             return
-        self._supply.failed(source, failure)
-        if isinstance(failure, _Late):
+        given_up = self._supply.failed(source, failure)
+        if isinstance(failure, _TELLING):
             self._supply.distrust(source)
+        if given_up or isinstance(failure, _TELLING):
+            self._tell(source, failure)
+
+    def _tell(self, source: ChunkSource, failure: Failure) -> None:
+        """What a source did, once for each kind of it: a store that fails may fail for every chunk."""
+        with self._lock:
+            if (source.name, failure.problem) in self._told:
+                return
+            self._told.add((source.name, failure.problem))
+            said = failure.detail if failure.detail.startswith(source.name) else f"{source.name}: {failure.detail}"
+            self.findings.append(Finding(failure.problem, failure.subject, said))
 
     def _served_wrong(self, source: ChunkSource, entry: FileEntry, index: int, found: str) -> Failure:
         detail = f"{source.name}: chunk {index + 1} of {len(entry.chunks)} hashes to {found}, not {entry.chunks[index]}"

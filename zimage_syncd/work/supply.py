@@ -23,6 +23,9 @@ _LATE_AFTER_S = 5.0
 _LATE_BELOW = 0.1
 """Of what the workers get on average: slower than that is late, where another source could give the chunk."""
 
+_LATE_BELOW_BYTES_PER_S = 10_000
+"""Slower than that is late, too: the average says nothing where all that read wait for the same source."""
+
 
 class Supply:
     """The sources of one transfer; safe to use from several threads."""
@@ -75,7 +78,7 @@ class Supply:
             return [self._sources[number] for number in sorted(usable, key=lambda number: number in self._distrusted)]
 
     def took_piece(self, count_bytes: int) -> None:
-        """Some bytes arrived."""
+        """Some bytes arrived from a source; 0: it is alive."""
         with self._lock:
             self._bytes += count_bytes
             now_s = self._clock.monotonic_s()
@@ -88,27 +91,35 @@ class Supply:
             self.read_bytes[source.name] += count_bytes
             self._failures[self._sources.index(source)] = 0
 
-    def is_late(self, began_s: float, count_bytes: int) -> bool:
-        """Whether a read is so slow that another source should be asked.
+    def is_late(self, source: ChunkSource, began_s: float, count_bytes: int) -> bool:
+        """Whether a read is so slow that another source should be asked, one that was not found wanting itself.
 
         Args:
+            source: what is read from.
             began_s: when it began, by the clock's monotonic time.
             count_bytes: what it has given since.
         """
         now_s = self._clock.monotonic_s()
         elapsed_s = now_s - began_s
-        if elapsed_s < _LATE_AFTER_S or len(self.in_order()) < 2:
+        if elapsed_s < _LATE_AFTER_S or not self._has_better(source):
             return False
         share = self._bytes / max(now_s - self._began_s, WINDOW_S) / max(self.workers, 1)
-        return count_bytes / elapsed_s < share * _LATE_BELOW
+        return count_bytes / elapsed_s < max(share * _LATE_BELOW, _LATE_BELOW_BYTES_PER_S)
 
-    def failed(self, source: ChunkSource, failure: Failure) -> None:
-        """A source could not give a chunk."""
+    def _has_better(self, source: ChunkSource) -> bool:
         with self._lock:
+            others = set(range(len(self._sources))) - self._distrusted - {self._sources.index(source)}
+            return any(self._failures[number] < _GIVE_UP_AFTER for number in others)
+
+    def failed(self, source: ChunkSource, failure: Failure) -> bool:
+        """A source could not give a chunk; True where it is left alone from here on."""
+        with self._lock:
+            number = self._sources.index(source)
             if isinstance(failure, StoreUnreachable):
                 self.last_failure = failure
-                self._failures[self._sources.index(source)] += 1
+                self._failures[number] += 1
             self._turn_away()
+            return self._failures[number] >= _GIVE_UP_AFTER
 
     def distrust(self, source: ChunkSource) -> None:
         """A source served something wrong, or too late: it is asked last from here on."""
