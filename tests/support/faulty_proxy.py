@@ -22,6 +22,8 @@ class Answer:
     code: str
     body: bytes = b""
     """Empty: an error's XML."""
+    retry_after_s: int | None = None
+    """What the header of this name says; None: there is none."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,29 @@ class Truncate:
 
 
 @dataclass(frozen=True)
+class Flip:
+    """Turns one bit of the body, or of its last byte where it is shorter."""
+
+    at_byte: int
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Says nothing for so long, after so many bytes of the body."""
+
+    after_bytes: int
+    stall_s: float
+
+
+@dataclass(frozen=True)
+class Drip:
+    """Gives the body in small pieces with a pause after each."""
+
+    piece_bytes: int
+    pause_s: float
+
+
+@dataclass(frozen=True)
 class LoseAnswer:
     """Lets the server do it, then cuts the connection instead of telling."""
 
@@ -47,7 +72,8 @@ class LoseAnswer:
 class IgnoreRange:
     """Gives the whole object with status 200."""
 
-    whole: bytes
+    whole: bytes | Callable[[str], bytes]
+    """The object, or what gives it for the path of a request."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +84,7 @@ class Replace:
     status: int | None = None
 
 
-Fault = Answer | Reset | Truncate | LoseAnswer | IgnoreRange | Replace
+Fault = Answer | Reset | Truncate | Flip | Stall | Drip | LoseAnswer | IgnoreRange | Replace
 
 
 @dataclass
@@ -72,6 +98,8 @@ class FaultyProxy:
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Range of every request."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Nobody waits any longer."""
 
     def spoil(self, method: str, fault: Fault, times: int = 1, within: str = "") -> None:
         """Spoils the next `times` answers to `method` for paths that hold `within`."""
@@ -103,6 +131,7 @@ def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
     try:
         yield proxy
     finally:
+        proxy.closing.set()
         server.shutdown()
         server.server_close()
         thread.join(10)
@@ -121,13 +150,14 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Quiet."""
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: PLR0912 (a fault, a branch)
         proxy: FaultyProxy = self.server.proxy  # type: ignore[attr-defined]
         fault = proxy.take(self.command, self.path, self.headers.get("Range", ""))
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if isinstance(fault, Answer):
             text = fault.body or f"<Error><Code>{fault.code}</Code><Message>spoiled</Message></Error>".encode()
-            self._reply(fault.status, {"Content-Length": str(len(text))}, text)
+            waiting = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+            self._reply(fault.status, {"Content-Length": str(len(text)), **waiting}, text)
             return
         status, headers, body = self._ask(proxy.upstream, sent)
         match fault:
@@ -138,7 +168,24 @@ class _Handler(BaseHTTPRequestHandler):
                 if isinstance(fault, Reset):
                     self._cut()
                 self.close_connection = True
-            case IgnoreRange(whole):
+            case Flip(at_byte):
+                spoiled = bytearray(body)
+                if spoiled:
+                    spoiled[min(at_byte, len(spoiled) - 1)] ^= 0x20
+                self._reply(status, headers, bytes(spoiled))
+            case Stall(after, stall_s):
+                self._reply(status, headers, body[:after])
+                self.wfile.flush()
+                proxy.closing.wait(stall_s)
+                self.wfile.write(body[after:])
+            case Drip(piece, pause_s):
+                self._reply(status, headers, b"")
+                for start in range(0, len(body), piece):
+                    self.wfile.write(body[start : start + piece])
+                    if proxy.closing.wait(pause_s):
+                        break
+            case IgnoreRange(given):
+                whole = given if isinstance(given, bytes) else given(self.path)
                 kept = {name: value for name, value in headers.items() if name.lower() != "content-range"}
                 self._reply(200, {**kept, "Content-Length": str(len(whole))}, whole)
             case Replace(changed, new_status):
