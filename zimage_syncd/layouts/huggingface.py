@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from zimage_syncd.layouts.completeness import with_list, without_list
 from zimage_syncd.layouts.payload import Gatherer, Way
 from zimage_syncd.layouts.pipeline import Content
+from zimage_syncd.layouts.published import published
 from zimage_syncd.layouts.repository import PREFIXES, Repository, folder_name, repositories
 from zimage_syncd.layouts.trees import Listed, digest_of_blob_name, read_tree
 from zimage_syncd.layouts.walk import Found, OnTrouble, read_small, refuse, shown, walk
@@ -90,6 +91,10 @@ class HuggingFaceLayout:
         folder = folder_name(manifest.key.repo)
         in_hub = any(entry.path.startswith("hub/") for entry in manifest.entries)
         return RelPath(f"{'hub/' if in_hub else ''}{folder}/snapshots/{manifest.key.revision}")
+
+    def published(self, manifest: Manifest) -> Mapping[RelPath, str]:
+        """Names in the repository by the paths of blobs, shared ones included, and of files without blobs."""
+        return published(manifest, self.directory(manifest))
 
     def _snapshot(
         self, repository: Repository, commit: str, references: Mapping[str, str], linked_roots: tuple[str, ...]

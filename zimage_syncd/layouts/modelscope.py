@@ -15,6 +15,7 @@ of a parallel download that were left beside the finished file: those are passed
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from zimage_syncd.layouts.completeness import without_list
@@ -22,6 +23,7 @@ from zimage_syncd.layouts.modelscope_places import LEGACY, TEMPORARY, Place, bas
 from zimage_syncd.layouts.parts import part_of
 from zimage_syncd.layouts.payload import Gatherer
 from zimage_syncd.layouts.pipeline import Content
+from zimage_syncd.layouts.published import published
 from zimage_syncd.layouts.walk import Found, OnTrouble, refuse, shown, walk
 from zimage_syncd.model.failures import UnsafePath
 from zimage_syncd.model.manifest import Manifest
@@ -31,6 +33,8 @@ from zimage_syncd.model.snapshot import LayoutName, LocalSnapshot, SnapshotKey
 
 _UNFINISHED = "a download is unfinished"
 _MAX_LEFT_OVER = 20
+_INDEXES = frozenset({".msc", ".mv", ".mdl"})
+"""What the old SDK writes beside the files of a snapshot (modelscope, hub/utils/caching.py)."""
 
 
 @dataclass(slots=True)
@@ -75,6 +79,10 @@ class ModelScopeLayout:
     def directory(self, manifest: Manifest) -> RelPath:
         """The snapshot's directory."""
         return RelPath(base_of(manifest.key))
+
+    def published(self, manifest: Manifest) -> Mapping[RelPath, str]:
+        """Names in the repository by the payload's paths; the old SDK's indexes have none."""
+        return published(manifest, self.directory(manifest), _INDEXES)
 
     def _snapshot(self, root: str, place: Place, linked_roots: tuple[str, ...]) -> LocalSnapshot:
         gatherer = Gatherer(root, linked_roots, lambda path: self.owns(place.key, path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from zimage_syncd.model.failures import Failure
@@ -38,3 +38,6 @@ class Layout(Protocol):
 
     def directory(self, manifest: Manifest) -> RelPath:
         """What `from_pretrained` takes, from the cache directory."""
+
+    def published(self, manifest: Manifest) -> Mapping[RelPath, str]:
+        """Names in the hub's repository by the payload's paths; files that the library made itself have none."""
