@@ -1,6 +1,7 @@
-"""An HTTP server on 127.0.0.1 that answers from memory, keeps a log, honours Range, and can stall on demand.
+"""An HTTP server on 127.0.0.1 that answers from memory, keeps a log, honours Range, and misbehaves on demand.
 
-The hubs of the tests are made of it. It stalls so that a real client can be killed in the middle of a file.
+The hubs of the tests are made of it. It stalls so that a real client can be killed in the middle of a file; other
+faults are spent on the answers about files, one on each.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+SIGNATURE = "verysecretsignature"
+"""Part of the addresses that a hub redirects to; nobody may see it."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -29,6 +33,8 @@ class Request:
     query: Mapping[str, str]
     range: str | None
     """The header, such as `bytes=0-99`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """All of them, by names in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,36 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
     """The repository's file that `body` is; such answers honour Range and can be stalled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Answers this instead of the file."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakAfter:
+    """Closes the connection after so many bytes of the body."""
+
+    sent_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreRange:
+    """Gives the whole file with status 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relabel:
+    """Changes headers of the answer."""
+
+    headers: Mapping[str, str]
+
+
+Fault = Say | BreakAfter | IgnoreRange | Relabel
 
 
 def json_answer(document: object, headers: Mapping[str, str] | None = None, status: int = 200) -> Answer:
@@ -54,6 +90,10 @@ class LoopbackServer:
         self.requests: list[Request] = []
         self.stall_after: dict[str, int] = {}
         """Bytes of a file's answer after which nothing more comes, until the server is closed."""
+        self.faults: list[Fault] = []
+        """What the next answers about files suffer, one each, whoever asks for whatever file."""
+        self.elsewhere = ""
+        """`http://HOST:PORT` that requests for files are redirected to, with a signature; empty: nowhere."""
         self.stalled = threading.Event()
         """Set as soon as an answer has stalled."""
         self.closing = threading.Event()
@@ -80,6 +120,19 @@ class LoopbackServer:
     def files_asked(self) -> list[str]:
         """Paths of all GET requests that are no API calls."""
         return [request.path for request in self.requests if request.method == "GET" and "/api/" not in request.path]
+
+
+class LoopbackCdn(LoopbackServer):
+    """Another host that has the files of a hub, which redirects to it while the block runs."""
+
+    def __init__(self, hub: LoopbackServer) -> None:
+        super().__init__()
+        self._hub = hub
+        hub.elsewhere = f"http://localhost:{self._server.server_address[1]}"
+
+    def answer(self, request: Request) -> Answer:
+        """What the hub would say."""
+        return self._hub.answer(request)
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -123,17 +176,28 @@ def _handler(server: LoopbackServer) -> type[BaseHTTPRequestHandler]:
         def _reply(self) -> None:
             parts = urlsplit(self.path)
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            request = Request(self.command, unquote(parts.path), parts.path, query, self.headers.get("Range"))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, unquote(parts.path), parts.path, query, headers.get("range"), headers)
             server.requests.append(request)
             answer = server.answer(request)
+            fault = server.faults.pop(0) if answer.file and self.command == "GET" and server.faults else None
+            if isinstance(fault, Say):
+                answer = Answer(fault.status, b"", fault.headers)
+            elif answer.file and server.elsewhere:
+                signed = f"{server.elsewhere}{parts.path}?{parts.query}&Signature={SIGNATURE}"
+                answer = Answer(302, b"", {"Location": signed})
             status, body, extra = answer.status, answer.body, {}
             if answer.file and status == 200:
-                status, body, extra = _cut(body, request.range)
+                status, body, extra = _cut(body, None if isinstance(fault, IgnoreRange) else request.range)
+            changed = fault.headers if isinstance(fault, Relabel) else {}
             self.send_response(status)
-            for name, value in {**answer.headers, **extra, "Content-Length": str(len(body))}.items():
+            for name, value in {**answer.headers, **extra, "Content-Length": str(len(body)), **changed}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command != "HEAD":
+            if isinstance(fault, BreakAfter):
+                self.wfile.write(body[: fault.sent_bytes])
+                self.close_connection = True
+            elif self.command != "HEAD":
                 self._send(body, server.stall_after.get(answer.file) if answer.file else None)
 
         def _send(self, body: bytes, stall_after: int | None) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.plan import LinkMode
-from zimage_syncd.model.snapshot import LayoutName, RepoId
+from zimage_syncd.model.snapshot import LayoutName, RepoId, SnapshotKey
 from zimage_syncd.ports.progress import OnBytes
 
 
@@ -101,6 +101,20 @@ class SnapshotSource(ChunkSource, Protocol):
             NotInStore: there is none of this id.
             ManifestInvalid, ManifestCorrupt: it cannot be trusted.
         """
+
+
+class Hub(Protocol):
+    """A publisher's hub: it has no manifests, but gives the bytes of files that a manifest of its own layout names."""
+
+    @property
+    def name(self) -> str:
+        """As restore.order calls it."""
+
+    def serves(self, key: SnapshotKey) -> bool:
+        """Whether this hub's library has laid the snapshot out."""
+
+    def for_manifest(self, manifest: Manifest) -> ChunkSource:
+        """Its payload, at the manifest's revision. Nothing is imported, and nobody is asked, before the first read."""
 
 
 class PartBody(Protocol):
