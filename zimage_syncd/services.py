@@ -34,6 +34,7 @@ from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.health import HealthSettings, check_health
+from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.restore import RestoreSource, plan_restore, restore
 from zimage_syncd.work.verify import verify
 from zimage_syncd.work.verify_store import verify_store
@@ -70,16 +71,16 @@ class CacheServices:
 
     def restore(self, selection: Selection, *, source: str | None, to: str | None, mode: LinkMode | None) -> Report:
         """Stores → cache, or another directory; and the cache links."""
-        sources = self._sources(source, mode)
+        sources, last_resort = self._sources(source, mode), self._last_resort(source)
         if to is not None:
             self._require_beside(to)
             with self.workshop.beside(os.path.abspath(to)) as site:
-                return restore(site, sources, selection)
+                return restore(site, sources, selection, last_resort)
         with self.workshop.site("restore") as site:
             # First the links: whatever becomes of the restore, a download must not go to the system disk.
             notes, findings = self.keep_links()
             try:
-                report = restore(site, sources, selection)
+                report = restore(site, sources, selection, last_resort)
             except Failure:
                 for note in notes:
                     self.workshop.monitor.note(note)
@@ -88,15 +89,15 @@ class CacheServices:
 
     def plan_restore(self, selection: Selection, *, source: str | None, to: str | None, mode: LinkMode | None) -> Plan:
         """What `restore` would do; writes nothing."""
-        sources = self._sources(source, mode)
+        sources, last_resort = self._sources(source, mode), self._last_resort(source)
         if to is not None:
             self._require_beside(to)
             if not os.path.isdir(to):
                 raise CacheMissing(to, "a plan for a directory needs the directory")
             with self.workshop.beside(os.path.abspath(to)) as site:
-                return plan_restore(site, sources, selection).plan
+                return plan_restore(site, sources, selection, last_resort).plan
         with self.workshop.looking() as site:
-            plan = plan_restore(site, sources, selection).plan
+            plan = plan_restore(site, sources, selection, last_resort).plan
         _, verdict = self.workshop.observe()
         lost = [path for path, state in verdict.links if state in {LinkState.LOST, LinkState.DANGLING}]
         return replace(plan, links=tuple(f"{path} -> {self.config.cache.dir}" for path in lost))
@@ -112,13 +113,21 @@ class CacheServices:
             self._require_disk()
 
     def _sources(self, source: str | None, mode: LinkMode | None) -> list[RestoreSource]:
-        names = [source] if source is not None else [name for name in self.config.restore.order if name not in HUBS]
         opened = []
-        for name in names:
+        for name in self._order(source):
+            if name in HUBS:
+                continue
             configured = self.config.stores.get(name)
             own_mode = LinkMode(configured.mode) if configured is not None else LinkMode.AUTO
             opened.append(RestoreSource(self.workshop.source(name), mode or own_mode, asked_for=mode is not None))
         return opened
+
+    def _last_resort(self, source: str | None) -> LastResort | None:
+        return self.workshop.last_resort(self._order(source))
+
+    def _order(self, source: str | None) -> list[str]:
+        """Names of what a restore may read from, the nearest first: one alone where a person named it."""
+        return self.config.restore.order if source is None else [source]
 
     def keep_links(self) -> tuple[list[str], list[Finding]]:
         """Makes cache links that are lost; a link to somewhere that exists and real directories stay."""
@@ -147,7 +156,8 @@ class CacheServices:
         # A disk that the kernel has made read-only is the one that has to be looked at.
         only_looking = DataState.READ_ONLY in verdict.data and not repair
         with self.workshop.looking() if only_looking else self.workshop.site("verify") as site:
-            report = verify(site, self._good_sources(), selection, deep=deep, repair=repair)
+            last_resort = self._last_resort(None) if repair else None
+            report = verify(site, self._good_sources(), selection, deep=deep, repair=repair, last_resort=last_resort)
         links = self._link_findings(repair=repair) if selection == Selection() else []
         return self.keep(replace(report, findings=(*report.findings, *links)))
 

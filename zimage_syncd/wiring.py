@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
 from zimage_syncd.clock import SystemClock
-from zimage_syncd.config import Config, Store, StoreKind
+from zimage_syncd.config import HUBS, Config, Store, StoreKind
 from zimage_syncd.config.presence import owner_of
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.disk.document import sweep_documents
@@ -20,10 +20,12 @@ from zimage_syncd.disk.lock import cache_lock, directory_lock
 from zimage_syncd.disk.observe import observe, state_directory
 from zimage_syncd.disk.quarantine import Quarantine
 from zimage_syncd.disk.shelf import DiskShelf, MemoryShelf
+from zimage_syncd.disk.shelf_source import ShelfSource
 from zimage_syncd.disk.tree import Ownership
 from zimage_syncd.disk.write import CacheDisk
-from zimage_syncd.layouts.registry import all_layouts
+from zimage_syncd.layouts.registry import all_layouts, layout_of
 from zimage_syncd.model.failures import ConfigInvalid
+from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.observation import Observation
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.private import STATE_DIRECTORY
@@ -33,7 +35,9 @@ from zimage_syncd.ports import Archive, Cancel, Monitor, SnapshotSource
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.cache_tree import CacheTree
 from zimage_syncd.stores.directory import DirectoryStore
+from zimage_syncd.stores.hubs import open_hub
 from zimage_syncd.stores.object_store import ObjectStore
+from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.site import Site
 
 _UNKNOWN_OWNER = "unknown"
@@ -156,6 +160,16 @@ class Workshop:
             self._stores[name] = self._open(name, self.config.stores[name])
         return self._stores[name]
 
+    def last_resort(self, names: Iterable[str]) -> LastResort | None:
+        """The hubs among some names of restore.order; None where there is none."""
+        wanted = [name for name in names if name in HUBS]
+        if not wanted:
+            return None
+        home = self.config.cache.dir
+        hubs = tuple(open_hub(name, _published, self.clock, self.cancel, home) for name in wanted)
+        shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
+        return LastResort(hubs, ShelfSource(shelf, socket.gethostname()))
+
     def archive(self, name: str) -> Archive:
         """A configured archive.
 
@@ -180,6 +194,10 @@ class Workshop:
 
     def _owns(self, key: SnapshotKey, path: RelPath) -> bool:
         return any(key.layout in layout.names and layout.owns(key, path) for layout in self.layouts)
+
+
+def _published(manifest: Manifest) -> Mapping[RelPath, str]:
+    return layout_of(manifest.key.layout).published(manifest)
 
 
 def _object_store(name: str, store: Store, owner: str) -> ObjectStore:

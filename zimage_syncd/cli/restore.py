@@ -15,7 +15,7 @@ _MODES = ("auto", "symlink", "hardlink", "reflink", "copy")
 
 @click.command(cls=Command, short_help="Bring the cache back, every chunk checked.")
 @selecting
-@click.option("--from", "source", metavar="NAME", callback=not_empty, help="One store only.")
+@click.option("--from", "source", metavar="NAME", callback=not_empty, help="One store or hub only.")
 @click.option("--to", metavar="DIR", callback=not_empty, help="Another directory instead of the cache.")
 @click.option("--mode", type=click.Choice(_MODES), help="How payload arrives from a mount.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, with bytes and reasons.")

@@ -6,6 +6,7 @@ They tell damage from change: what a backup or a restore recorded here is what t
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from zimage_syncd.disk.document import read_bytes, write_document
@@ -36,6 +37,13 @@ class DiskShelf:
         except Failure:
             return None
         return manifest if manifest.key == key else None
+
+    def kept_at(self, key: SnapshotKey) -> datetime | None:
+        """When the manifest of one snapshot was kept, UTC; None where there is none."""
+        try:
+            return datetime.fromtimestamp(os.stat(self._place(key)).st_mtime, UTC)
+        except OSError:
+            return None
 
     def save(self, manifest: Manifest) -> None:
         """Keeps a manifest as the last good one."""

@@ -269,7 +269,8 @@ CHUNK_CORRUPT = _add(
     "ZS305",
     "a store served bytes that do not match their digest",
     _E,
-    "Run `zimage-syncd verify --store NAME --deep`; restore from another store with --from.",
+    "Run `zimage-syncd verify --store NAME --deep`; restore from another store with --from. Of a hub: the revision has "
+    "moved on, and no longer has this content.",
 )
 NOT_IN_STORE = _add(
     "ZS306",
@@ -298,14 +299,14 @@ STORE_DENIED = _add(
     "ZS402",
     "the store denies access",
     _E,
-    "Check the credentials (boto3's chain, profile, credentials_file) and what they may do there; of a directory, its "
-    "owner and permissions.",
+    "Check the credentials (boto3's chain, profile, credentials_file; a hub's token) and what they may do there; of a "
+    "directory, its owner and permissions.",
 )
 STORE_UNREACHABLE = _add(
     "ZS403",
     "the store cannot be reached",
     _E,
-    "Check network, endpoint_url and name resolution; then try again.",
+    "Check network, endpoint_url and name resolution; then try again. Of a hub: HF_ENDPOINT, MODELSCOPE_ENDPOINT.",
 )
 OBJECT_MISSING = _add("ZS404", "an object is not in the store", _E, "Run `zimage-syncd verify --store NAME`.")
 STORE_BROKEN = _add(

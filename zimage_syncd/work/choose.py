@@ -17,6 +17,11 @@ from zimage_syncd.ports import OnBytes, SnapshotSource, StoredSnapshot
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.site import selects
 
+_NO_RECORD = (
+    "and a hub only gives bytes of what a manifest describes, of which none is recorded here: download it with its "
+    "library, then run `zimage-syncd backup`"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -47,6 +52,7 @@ def choose(
     selection: Selection,
     repos: tuple[RepoId, ...],
     on_bytes: OnBytes,
+    records: SnapshotSource | None = None,
     *,
     may_be_nothing: bool = False,
 ) -> Choice:
@@ -57,6 +63,7 @@ def choose(
         selection: what a person named.
         repos: what must be present, where the selection names no repository.
         on_bytes: is told of bytes of a cache tree that are hashed, since nobody recorded them; may raise to stop.
+        records: manifests without payload, asked where no store has all that is meant; None: there are none to use.
         may_be_nothing: nobody asked for anything in particular, so that stores which hold nothing yet are no failure.
 
     Raises:
@@ -68,7 +75,9 @@ def choose(
     failures: list[Failure] = []
     seen: set[SnapshotKey] = set()
     newest: dict[SnapshotKey, str] = {}
-    for source in sources:
+    for source in sources if records is None else (*sources, records):
+        if source is records and not _lacking(chosen, selection, repos, failures, findings):
+            continue
         try:
             stored = source.snapshots()
         except Failure as failure:
@@ -88,7 +97,7 @@ def choose(
     if not chosen and may_be_nothing and not findings and _unused(sources, failures):
         return Choice((), {}, ())
     if not chosen:
-        _nothing(sources, selection, repos, failures, findings)
+        _nothing(sources, selection, repos, failures, findings, hubs=records is not None)
     # A store that nothing was backed up to yet is no trouble where another one has everything.
     findings.extend(finding_of(failure) for failure in failures if not isinstance(failure, NotAnArchive))
     if selection.repo is None:
@@ -104,6 +113,19 @@ def _unused(sources: Sequence[SnapshotSource], failures: Sequence[Failure]) -> b
     """
     trees = any(LinkMode.SYMLINK in source.modes() for source in sources)
     return bool(sources) and not trees and all(isinstance(failure, NotAnArchive) for failure in failures)
+
+
+def _lacking(
+    chosen: dict[str, Chosen],
+    selection: Selection,
+    repos: tuple[RepoId, ...],
+    failures: list[Failure],
+    findings: list[Finding],
+) -> bool:
+    """Whether something that is meant may still be missing."""
+    present = {item.manifest.key.repo for item in chosen.values()}
+    wanted = repos if selection.repo is None else (selection.repo,)
+    return not chosen or bool(failures or findings) or any(repo not in present for repo in wanted)
 
 
 def _meant(
@@ -156,8 +178,11 @@ def _nothing(
     repos: tuple[RepoId, ...],
     failures: list[Failure],
     findings: list[Finding],
+    *,
+    hubs: bool,
 ) -> None:
-    if failures and len(failures) == len(sources):
+    empty = hubs and all(isinstance(failure, NotAnArchive) for failure in failures)
+    if failures and len(failures) == len(sources) and not empty:
         raise failures[0]
     wanted = str(selection.repo) if selection.repo is not None else ", ".join(str(repo) for repo in repos)
     wanted = " ".join([wanted or "any snapshot", *_narrowed(selection)])
@@ -165,6 +190,8 @@ def _nothing(
     trouble = "; ".join(str(failure) for failure in failures)
     trouble = trouble or "; ".join(f"{finding.problem.title}: {finding.subject}" for finding in findings)
     detail = f"asked {asked}" if asked else "no store is configured"
+    if hubs:
+        detail += f", {_NO_RECORD}"
     if not sources:
         raise SnapshotMissing(wanted, detail)
     raise NotInStore(wanted, f"{detail}; {trouble}" if trouble else detail)

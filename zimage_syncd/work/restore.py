@@ -20,6 +20,7 @@ from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.apply import Applied
 from zimage_syncd.work.choose import Chosen, choose
 from zimage_syncd.work.examine import Depth, needed_bytes
+from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.site import Site
 
@@ -52,8 +53,16 @@ class Prepared:
     """Stores that could not be asked, and the like."""
 
 
-def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) -> Prepared:
+def plan_restore(
+    site: Site, sources: Sequence[RestoreSource], selection: Selection, last_resort: LastResort | None = None
+) -> Prepared:
     """Looks at stores and cache, and says what a restore does. Writes nothing.
+
+    Args:
+        site: the cache.
+        sources: stores, the nearest first.
+        selection: which snapshots.
+        last_resort: hubs for what the stores lack; None: the stores alone are asked.
 
     Raises:
         NotInStore: no store has what is meant; where nothing in particular is meant, that is an empty plan.
@@ -69,13 +78,16 @@ def plan_restore(site: Site, sources: Sequence[RestoreSource], selection: Select
     # A cache that was ever recorded, or shall hold something, and finds all its stores empty is no beginning.
     beginning = selection == Selection() and not site.repos and not site.shelf.keys()
     stores = [item.source for item in sources]
-    choice = choose(stores, selection, site.repos, on_bytes, may_be_nothing=beginning)
+    records = None if last_resort is None else last_resort.records
+    choice = choose(stores, selection, site.repos, on_bytes, records, may_be_nothing=beginning)
     site.monitor.finish()
     planned: dict[str, str] = {}
     snapshots = []
     for chosen in _newest_first(site, choice.chosen):
         manifest = chosen.manifest
-        configured = next(item for item in sources if item.source is chosen.source)
+        configured = next(
+            (item for item in sources if item.source is chosen.source), RestoreSource(chosen.source, LinkMode.AUTO)
+        )
         mode = configured.mode
         own = configured.asked_for and mode in _OWN_FILES
         examiner = site.examiner(replace_dead_links=True, replace_links=own)
@@ -145,15 +157,17 @@ def _without_repeats(actions: list[Action], planned: dict[str, str]) -> list[Act
 def _needed(site: Site, snapshot: SnapshotPlan, sources: Sequence[RestoreSource]) -> int:
     linked = snapshot.links_payload
     if snapshot.mode is LinkMode.AUTO:
-        source = next(item.source for item in sources if item.source.name == snapshot.source)
+        source = next((item.source for item in sources if item.source.name == snapshot.source), None)
         largest = max((entry for entry in snapshot.manifest.files), key=lambda file: file.size_bytes, default=None)
-        local = None if largest is None else source.local_path(largest)
+        local = None if largest is None or source is None else source.local_path(largest)
         linked = local is not None and os.path.isdir(site.disk.root) and site.disk.can_reflink(local)
     return needed_bytes(list(snapshot.actions), lambda file: site.disk.partial_bytes(file.path), linked=linked)
 
 
-def restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) -> Report:
-    """Brings back what is meant; returns what happened.
+def restore(
+    site: Site, sources: Sequence[RestoreSource], selection: Selection, last_resort: LastResort | None = None
+) -> Report:
+    """Brings back what is meant; returns what happened. Its arguments are those of `plan_restore`.
 
     Raises:
         NoSpace: the disk cannot take it; nothing was written.
@@ -161,7 +175,8 @@ def restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) 
         Failure: as `plan_restore`.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
-    prepared = plan_restore(site, sources, selection)
+    resort = last_resort or LastResort()
+    prepared = plan_restore(site, sources, selection, resort)
     check_space(site, prepared.plan.needed_bytes)
     findings = list(prepared.findings)
     awaited = [action.entry.path for snapshot in prepared.plan.snapshots for action in _gathered(snapshot)]
@@ -169,7 +184,7 @@ def restore(site: Site, sources: Sequence[RestoreSource], selection: Selection) 
     results = []
     for planned in prepared.plan.snapshots:
         snapshot = replace(planned, actions=tuple(_still_true(action, failed) for action in planned.actions))
-        results.append(_restore_one(site, sources, snapshot, findings, awaited, failed))
+        results.append(_restore_one(site, sources, resort, snapshot, findings, awaited, failed))
     elapsed_s = site.clock.monotonic_s() - started_s
     asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
     notes = () if results else (f"no store holds a snapshot yet: asked {asked}",)
@@ -211,6 +226,7 @@ def _still_true(action: Action, failed: Mapping[str, Finding]) -> Action:
 def _restore_one(
     site: Site,
     sources: Sequence[RestoreSource],
+    last_resort: LastResort,
     plan: SnapshotPlan,
     findings: list[Finding],
     awaited: Sequence[RelPath],
@@ -219,7 +235,8 @@ def _restore_one(
     manifest = plan.manifest
     ordered = sorted(sources, key=lambda item: item.source.name != plan.source)
     site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan))
-    done = site.applier().apply(plan, [item.source for item in ordered], awaited)
+    stores = [item.source for item in ordered]
+    done = site.applier().apply(plan, [*stores, *last_resort.sources(manifest)], awaited)
     site.monitor.finish()
     findings.extend(done.findings)
     for path, missed in done.failed.items():

@@ -17,10 +17,11 @@ from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Refuse, SetMo
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
-from zimage_syncd.ports import SnapshotSource
+from zimage_syncd.ports import ChunkSource, SnapshotSource
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.examine import Depth, needed_bytes, unseen
 from zimage_syncd.work.last_good import last_good
+from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.permissions import for_its_mode, open_up
 from zimage_syncd.work.restore import check_space, with_spare
@@ -38,7 +39,15 @@ class _Checked:
     findings: list[Finding]
 
 
-def verify(site: Site, sources: Sequence[SnapshotSource], selection: Selection, *, deep: bool, repair: bool) -> Report:
+def verify(
+    site: Site,
+    sources: Sequence[SnapshotSource],
+    selection: Selection,
+    *,
+    deep: bool,
+    repair: bool,
+    last_resort: LastResort | None = None,
+) -> Report:
     """Checks what is meant; returns what was found and, with `repair`, what was mended.
 
     Args:
@@ -47,6 +56,7 @@ def verify(site: Site, sources: Sequence[SnapshotSource], selection: Selection, 
         selection: which snapshots.
         deep: read every byte.
         repair: mend what is wrong.
+        last_resort: hubs that good chunks may come from where no store has them; None: the stores alone are asked.
 
     Raises:
         SnapshotMissing, CacheEmpty: what the selection names is not in the cache and never was.
@@ -63,7 +73,7 @@ def verify(site: Site, sources: Sequence[SnapshotSource], selection: Selection, 
         if key not in local and _is_hidden(site, survey, key):
             results.append(SnapshotResult(str(key), "skipped", "its directory cannot be read"))
             continue
-        checked = _snapshot(site, sources, key, local.get(key), deep=deep, repair=repair)
+        checked = _snapshot(site, sources, last_resort or LastResort(), key, local.get(key), deep=deep, repair=repair)
         results.append(checked.result)
         findings.extend(checked.findings)
     findings = _one_for_each_mount(findings)
@@ -115,6 +125,7 @@ def _superseded(key: SnapshotKey, local: dict[SnapshotKey, LocalSnapshot]) -> bo
 def _snapshot(
     site: Site,
     sources: Sequence[SnapshotSource],
+    last_resort: LastResort,
     key: SnapshotKey,
     local: LocalSnapshot | None,
     *,
@@ -150,7 +161,7 @@ def _snapshot(
         findings.append(Finding(problems.SNAPSHOT_INCOMPLETE, str(key), reasons))
         result = replace(result, action="incomplete")
     elif findings and repair:
-        result, findings = _mend(site, sources, manifest, actions, result)
+        result, findings = _mend(site, [*sources, *last_resort.sources(manifest)], manifest, actions, result)
     elif not findings and site.shelf.load(key) is None:
         site.shelf.save(manifest)
     if opened and not findings:
@@ -209,7 +220,7 @@ def _detail(actions: Sequence[Action], *, deep: bool) -> str:
 
 def _mend(
     site: Site,
-    sources: Sequence[SnapshotSource],
+    sources: Sequence[ChunkSource],
     manifest: Manifest,
     actions: Sequence[Action],
     result: SnapshotResult,
