@@ -167,6 +167,29 @@ def test_what_the_archive_has_is_compared_with_where_the_disk_has_no_record(
     assert [stored.manifest_id for stored in archive.snapshots()] == good
 
 
+def test_a_backup_of_nothing_new_writes_nothing_to_the_archive(bench: Bench, files: dict[str, bytes]) -> None:
+    hf_snapshot(bench.root, files)
+    desk = Desk()
+    archive = desk.archive()
+    backup(bench.site(), [archive], ALL, accept_changed=False)
+    desk.store.calls.clear()
+    (result,) = backup(bench.site(), [archive], ALL, accept_changed=False).snapshots
+    assert (result.action, result.checked_bytes, result.written_bytes) == ("unchanged", 0, 0)
+    assert not {"put", "create", "delete"} & set(desk.store.calls)
+
+
+def test_a_backup_of_nothing_new_brings_a_lost_blob_back(bench: Bench, files: dict[str, bytes]) -> None:
+    hf_snapshot(bench.root, files)
+    desk = Desk()
+    archive = desk.archive()
+    backup(bench.site(), [archive], ALL, accept_changed=False)
+    lost = desk.store.listed("blobs/")[0]
+    desk.store.delete(lost)
+    (result,) = backup(bench.site(), [archive], ALL, accept_changed=False).snapshots
+    assert result.action == "backed up"
+    assert lost in desk.store.listed("blobs/")
+
+
 @pytest.mark.parametrize("failure", [StoreDenied, StoreUnreachable, DeviceFull])
 def test_a_backup_that_no_archive_takes_has_failed_and_says_so_once(
     bench: Bench, files: dict[str, bytes], failure: type[Failure]

@@ -213,6 +213,9 @@ class Archive(SnapshotSource, Protocol):
     def announce(self, blobs: Iterable[str]) -> Intent:
         """Says that a backup relies on these blobs (their sha256)."""
 
+    def holds(self, manifest: Manifest, names: tuple[str, ...]) -> bool:
+        """Whether this is the newest snapshot under all these names (none: its revision), with every blob there."""
+
     def publish(self, manifest: Manifest, names: tuple[str, ...], host: str) -> list[StoredSnapshot]:
         """Writes the manifest, then one reference for each name whose newest one is another.
 

@@ -176,6 +176,15 @@ class ObjectArchive:
         self._require()
         return self._intents.announce(blobs)
 
+    def holds(self, manifest: Manifest, names: tuple[str, ...]) -> bool:
+        """Whether this is the newest snapshot under all these names, with every blob there (see `ports.Archive`).
+
+        What the newest reference needs is never deleted, so nothing has to be announced for this answer.
+        """
+        self._require()
+        newest = all(self._refs.is_newest(place, manifest.id) for place in _places(manifest, names))
+        return newest and self._manifests.has(manifest) and self._blobs.has_all(manifest)
+
     def publish(self, manifest: Manifest, names: tuple[str, ...], host: str) -> list[StoredSnapshot]:
         """Writes the manifest, then one reference for each name whose newest one is another.
 
@@ -190,9 +199,8 @@ class ObjectArchive:
         self._require()
         self._blobs.require_all(manifest)
         self._manifests.save(manifest)
-        key, now = manifest.key, self._clock.now()
-        places = [SnapshotKey(key.layout, key.repo, name) for name in names or (key.revision,)]
-        done = [self._refs.append(place, manifest.id, host, now) for place in places]
+        now = self._clock.now()
+        done = [self._refs.append(place, manifest.id, host, now) for place in _places(manifest, names)]
         if any(appended.written for appended in done):
             # A prune that read the references before they were there may have deleted since.
             self._blobs.require_all(manifest)
@@ -202,3 +210,9 @@ class ObjectArchive:
         if not self._checked.is_set():
             require_archive(self._store)
             self._checked.set()
+
+
+def _places(manifest: Manifest, names: tuple[str, ...]) -> list[SnapshotKey]:
+    """Under which names a snapshot is referred to."""
+    key = manifest.key
+    return [SnapshotKey(key.layout, key.repo, name) for name in names or (key.revision,)]

@@ -83,13 +83,18 @@ class Blobs:
         Raises:
             BlobMissing: some have not; it names the first ones.
         """
-        wanted = {(file.sha256, file.size_bytes): file for file in manifest.files}
-        with ThreadPoolExecutor(_CHECKERS, thread_name_prefix="blobs") as pool:
-            found = pool.map(self._objection, wanted.values())
-            bad = [objection for objection in found if objection]
-        if bad:
+        if bad := self._objections(manifest):
             more = f" (and {len(bad) - _NAMED} more)" if len(bad) > _NAMED else ""
             raise BlobMissing(f"{self._store.describe()}: {manifest.key}", "; ".join(bad[:_NAMED]) + more)
+
+    def has_all(self, manifest: Manifest) -> bool:
+        """Whether every file of a manifest has its blob, of the right size."""
+        return not self._objections(manifest)
+
+    def _objections(self, manifest: Manifest) -> list[str]:
+        wanted = {(file.sha256, file.size_bytes): file for file in manifest.files}
+        with ThreadPoolExecutor(_CHECKERS, thread_name_prefix="blobs") as pool:
+            return [objection for objection in pool.map(self._objection, wanted.values()) if objection]
 
     def _objection(self, file: FileEntry) -> str:
         info = self._store.head(blob_key(file.sha256))

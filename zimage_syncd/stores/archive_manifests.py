@@ -81,11 +81,13 @@ class Manifests:
 
     def save(self, manifest: Manifest) -> None:
         """Writes a manifest unless it is there: its key says its content."""
-        data = manifest.to_bytes()
-        key = ManifestKey(manifest.key.layout, manifest.key.repo, manifest.id).key
-        info = self._store.head(key)
-        if info is None or info.size_bytes != len(data):
-            self._store.put(key, data)
+        if not self.has(manifest):
+            self._store.put(_key_of(manifest), manifest.to_bytes())
+
+    def has(self, manifest: Manifest) -> bool:
+        """Whether a manifest is there, as far as its key and its size tell."""
+        info = self._store.head(_key_of(manifest))
+        return info is not None and info.size_bytes == len(manifest.to_bytes())
 
     def _located(self, manifest_id: str) -> tuple[ManifestKey, ...]:
         if not is_sha256(manifest_id):
@@ -112,3 +114,7 @@ class Manifests:
         for entry in manifest.entries:
             if not self._owns(manifest.key, entry.path):
                 raise ManifestInvalid(entry.path, f"no entry of {manifest.key} may lie there")
+
+
+def _key_of(manifest: Manifest) -> str:
+    return ManifestKey(manifest.key.layout, manifest.key.repo, manifest.id).key

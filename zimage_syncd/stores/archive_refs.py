@@ -69,6 +69,11 @@ class Refs:
             found = list(pool.map(self._read_or_key, _newest_first(self._scan(ref_prefix(place)))))
         return [stored for stored in found if stored is not None]
 
+    def is_newest(self, place: SnapshotKey, manifest_id: str) -> bool:
+        """Whether a manifest is the newest one under a name, by a reference that can be read."""
+        newest = self._newest_key(place)
+        return newest is not None and newest.manifest_id == manifest_id and self._whole(newest) is not None
+
     def append(self, place: SnapshotKey, manifest_id: str, host: str, created_at: datetime) -> Appended:
         """Makes a manifest the newest one under a name, unless it is.
 

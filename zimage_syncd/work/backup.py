@@ -1,7 +1,7 @@
 """Cache → archives: blobs first, manifest second, references last; damage is refused and named.
 
-A byte is read once: a file whose digest its publisher gives is hashed while it is uploaded, others are hashed first,
-and what the ledger knows unchanged is not read at all.
+A large file whose digest its publisher gives is read once, and hashed while it is uploaded; others are hashed first,
+and read again to be sent. What the ledger knows unchanged is not read at all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from zimage_syncd.ports import Archive
 from zimage_syncd.recording import record
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.last_good import last_good
+from zimage_syncd.work.record import known_manifest
 from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
 from zimage_syncd.work.site import Site, Survey
 
@@ -134,6 +135,10 @@ def _to_archive(
 ) -> SnapshotResult:
     site.monitor.begin(f"back up {snapshot.key} to {archive.name}", snapshot.size_bytes)
     try:
+        known = known_manifest(site, snapshot)
+        if known is not None and archive.holds(known, snapshot.names):
+            site.shelf.save(known)
+            return _result(snapshot, known, archive.name, sent, was_there=True)
         with archive.announce([expected_hex(file) for file in snapshot.files if knows_sha256(file)]) as intent:
             digests = digests_of(site, archive, snapshot, sent, intent)
             if sent.findings:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from zimage_syncd.digest import FileDigests, hash_descriptor
 from zimage_syncd.model.failures import DiskError, FileChanging, FileDamaged, FileMissing, PathUnreadable
-from zimage_syncd.model.snapshot import DigestAlgorithm, LocalFile
+from zimage_syncd.model.manifest import Manifest
+from zimage_syncd.model.snapshot import DigestAlgorithm, LocalFile, LocalSnapshot
 from zimage_syncd.ports import FileStat, SeenFile, file_stat
+from zimage_syncd.recording import record
 from zimage_syncd.work.site import Site
 
 
@@ -57,6 +59,17 @@ def known_digests(site: Site, file: LocalFile) -> FileDigests | None:
     if entry is None or (file.expected is not None and _contradicts(entry.digests, file)):
         return None
     return entry.digests
+
+
+def known_manifest(site: Site, snapshot: LocalSnapshot) -> Manifest | None:
+    """The manifest of a snapshot of which no file has changed since the ledger knows it; None for every other one."""
+    digests: dict[str, FileDigests] = {}
+    for file in snapshot.files:
+        known = known_digests(site, file)
+        if known is None:
+            return None
+        digests[file.path] = known
+    return record(snapshot, digests)
 
 
 def _contradicts(digests: FileDigests, file: LocalFile) -> bool:
