@@ -74,9 +74,13 @@ class Harness:
         """Measures a group, interleaved, and prints its table; the first case is what the others are compared with."""
         samples: dict[str, list[Sample]] = {case.name: [] for case in cases}
         for number in range(runs):
-            for case in cases:
+            for case in [case for case in cases if case.name in samples]:
                 print(f"\r\x1b[K{title}: {number + 1}/{runs} {case.name}", end="", file=sys.stderr, flush=True)
-                samples[case.name].append(self.measure(case))
+                try:
+                    samples[case.name].append(self.measure(case))
+                except FileNotFoundError as error:
+                    print(f"\r\x1b[K{title}: left out, {error.filename} is not installed: {case.name}", file=sys.stderr)
+                    del samples[case.name]
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         self.groups[title] = samples
         self.sizes[title] = {case.name: case.size_bytes for case in cases}

@@ -55,7 +55,8 @@ class Bench:
         self._ram = ram
         self._disk = disk
         environment = {
-            **os.environ,
+            # Without it Python would compile every module at each start, which no installed package does.
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             "PATH": f"{_BIN}:{os.environ.get('PATH', '')}",
             "AWS_ACCESS_KEY_ID": server.http.access_key,
             "AWS_SECRET_ACCESS_KEY": server.http.secret_key,
@@ -66,7 +67,7 @@ class Bench:
         }
         self.harness = Harness(environment, server.pid)
         self._full = ""
-        """The bucket that restores read from: an archive below `ours/`, and the plain files below `files/`."""
+        """The bucket that restores read from: an archive below `ours/`, whose blobs all programs fetch."""
 
     def groups(self) -> list[tuple[str, Callable[[], list[Case]]]]:
         """Titles, and how their cases are made."""
@@ -76,6 +77,8 @@ class Bench:
             ("restore from S3 over HTTP to RAM", lambda: self._restores(self._ram / "copy")),
             ("restore from S3 over HTTP to the disk", lambda: self._restores(self._disk / "copy", sync=True)),
             ("restore from S3 over HTTPS to RAM", lambda: self._restores(self._ram / "copy", tls=True)),
+            ("restore from a directory to the disk", lambda: self._copies(self._disk / "copy")),
+            ("one flipped byte of a 1.2 GB file mended from S3", self._repairs),
         ]
 
     def _config(self, bucket: str, *, tls: bool = False) -> str:
@@ -106,7 +109,8 @@ class Bench:
 
     def _boto(self, verb: str, bucket: str, directory: Path, *, tls: bool = False) -> list[str]:
         program = str(Path(__file__).with_name("boto.py"))
-        return [sys.executable, program, verb, self._server.endpoint(tls=tls), bucket, "files/", str(directory)]
+        prefix = "ours/blobs/" if verb == "get" else "files/"
+        return [sys.executable, program, verb, self._server.endpoint(tls=tls), bucket, prefix, str(directory)]
 
     def _backups(self) -> list[Case]:
         size, blobs = self._dataset.size_bytes, self._dataset.blobs
@@ -156,7 +160,7 @@ class Bench:
         size, bucket = self._dataset.size_bytes, self._filled()
         config = self._config(bucket, tls=tls)
         synced = [["sync", "-f", str(destination.parent)]] if sync else []
-        blobs = f"REMOTE:{bucket}/files"
+        blobs = f"REMOTE:{bucket}/ours/blobs"
 
         def case(name: str, *commands: Sequence[str]) -> Case:
             def before() -> None:
@@ -170,13 +174,13 @@ class Bench:
 
             return Case(name, [*commands, *synced], size, before, after)
 
-        s5cmd = self._s5cmd("cp", f"s3://{bucket}/files/*", f"{destination}/", tls=tls)
+        s5cmd = self._s5cmd("cp", f"s3://{bucket}/ours/blobs/*", f"{destination}/", tls=tls)
         rclone = self._rclone(
             *("copy", blobs, str(destination), "--transfers", "4", "--multi-thread-streams", "4"),
             *("--multi-thread-chunk-size", "16M", "--ignore-checksum"),
             tls=tls,
         )
-        b3sum = ["sh", "-c", f"b3sum --num-threads 2 {destination}/*"]
+        b3sum = ["sh", "-c", f"find {destination} -type f -exec b3sum --num-threads 2 {{}} +"]
         return [
             case("ours (verifies all)", self._ours(config, "restore", "--to", str(destination))),
             case("s5cmd cp", s5cmd),
@@ -189,10 +193,53 @@ class Bench:
     def _filled(self) -> str:
         if not self._full:
             self._full = self._server.http.make_bucket()
+            shutil.rmtree(self._dataset.cache / ".zimage-syncd", ignore_errors=True)
             setup = Harness(self.harness.environment)
             setup.measure(Case("ours", [self._ours(self._config(self._full), "backup")], 0))
-            setup.measure(Case("s5cmd", [self._s5cmd("cp", f"{self._dataset.blobs}/", f"s3://{self._full}/files/")], 0))
         return self._full
+
+    def _copies(self, destination: Path) -> list[Case]:
+        store = self._ram / "directory"
+        place = self._ram / "directory.toml"
+        place.write_text(
+            f'[cache]\ndir = "{self._dataset.cache}"\n[stores.directory]\nurl = "file://{store}"\n'
+            f'[daemon]\nstate_dir = "{self._ram}/state"\n'
+        )
+        shutil.rmtree(self._dataset.cache / ".zimage-syncd", ignore_errors=True)
+        store.mkdir()
+        Harness(self.harness.environment).measure(Case("backup", [self._ours(str(place), "backup")], 0))
+        synced = ["sync", "-f", str(destination.parent)]
+
+        def clear() -> None:
+            shutil.rmtree(destination, ignore_errors=True)
+            os.sync()
+
+        ours = self._ours(str(place), "restore", "--to", str(destination), "--mode", "copy")
+        copy = ["cp", "-r", "--reflink=never", str(store / "blobs"), str(destination)]
+        size = self._dataset.size_bytes
+        return [
+            Case("ours (verifies all)", [ours, synced], size, clear, clear),
+            Case("cp --reflink=never", [copy, synced], size, clear, clear),
+        ]
+
+    def _repairs(self) -> list[Case]:
+        config, shard = self._config(self._filled()), self._dataset.shard(0)
+
+        def flip() -> None:
+            mode = shard.stat().st_mode
+            shard.chmod(0o644)
+            with shard.open("r+b") as file:
+                file.seek(shard.stat().st_size // 2)
+                byte = file.read(1)
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte[0] ^ 1]))
+            shard.chmod(mode)
+
+        size = self._dataset.size_bytes
+        return [
+            Case("verify --deep --repair", [self._ours(config, "verify", "--deep", "--repair")], size, flip, ends=(2,)),
+            Case("verify --deep, nothing to mend", [self._ours(config, "verify", "--deep")], size),
+        ]
 
 
 if __name__ == "__main__":
