@@ -42,8 +42,8 @@ STORE_TROUBLE = (StoreMissing, StoreDenied, StoreUnreachable, StoreBroken, Forma
 class Sent:
     """What one backup of one snapshot did."""
 
-    read_bytes: int = 0
-    """Bytes read and hashed."""
+    read: dict[str, int] = field(default_factory=dict)
+    """Bytes of the files that were read and hashed, by path; a small one that is read again to be sent counts once."""
     uploaded_bytes: int = 0
     """Bytes sent."""
     findings: list[Finding] = field(default_factory=list)
@@ -52,6 +52,11 @@ class Sent:
     """Whether the archive failed: no further file is tried."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while any of these is changed."""
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of all files that were read."""
+        return sum(self.read.values())
 
 
 def digests_of(
@@ -69,7 +74,7 @@ def digests_of(
         else:
             known = read_digests(site, file)
             with sent.lock:
-                sent.read_bytes += known.size_bytes
+                sent.read[file.path] = known.size_bytes
         with sent.lock:
             digests[file.path] = known
 
@@ -108,7 +113,7 @@ def _stream(site: Site, archive: Archive, file: LocalFile, sent: Sent, sha256: s
         )
         remember(site, file, payload, digests)
     with sent.lock:
-        sent.read_bytes += digests.size_bytes
+        sent.read[file.path] = digests.size_bytes
         sent.uploaded_bytes += digests.size_bytes
     return digests
 
