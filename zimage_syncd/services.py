@@ -182,14 +182,15 @@ class CacheServices:
         ]
         return [*mended, *trouble]
 
-    def verify_store(self, store: str, selection: Selection, *, deep: bool) -> Report:
-        """Checks a store's manifests and blobs."""
+    def verify_store(self, store: str, selection: Selection, *, deep: bool, repair: bool = False) -> Report:
+        """Checks a store's manifests and blobs; with `repair` an archive's blobs are sent again from the cache."""
         source = self.workshop.source(store)
+        mend = self.workshop.archive(store) if repair else None
         sizes = None
         if self.config.stores[store].kind is not StoreKind.CACHE_TREE:
             sizes = {blob.sha256: blob.size_bytes for blob in self.workshop.archive(store).blobs()}
-        with self.workshop.looking() as site:
-            return verify_store(site, source, selection, blob_sizes=sizes, deep=deep)
+        with self.workshop.site("verify") if repair else self.workshop.looking() as site:
+            return verify_store(site, source, selection, blob_sizes=sizes, deep=deep, mend=mend)
 
     def snapshots(self, store: str | None) -> list[SnapshotRow]:
         """What the cache and the stores hold; of one store only where it is named."""

@@ -63,8 +63,8 @@ class MemoryServices:
     def verify(self, selection: Selection, *, deep: bool, repair: bool) -> Report:
         return self._answer(Job.VERIFY, selection, deep, repair)
 
-    def verify_store(self, store: str, selection: Selection, *, deep: bool) -> Report:
-        return self._answer(Job.VERIFY_STORE, store, selection, deep)
+    def verify_store(self, store: str, selection: Selection, *, deep: bool, repair: bool) -> Report:
+        return self._answer(Job.VERIFY_STORE, store, selection, deep, repair)
 
     def snapshots(self, store: str | None) -> list[SnapshotRow]:
         self._answer(Job.VERIFY, store)
@@ -133,7 +133,8 @@ QUESTIONS = [
     (["verify"], (ALL, False, False)),
     (["verify", "--quick"], (ALL, False, False)),
     (["verify", *NAMED, "--deep", "--repair"], (ONE, True, True)),
-    (["verify", "--store", "b", "--deep"], ("b", ALL, True)),
+    (["verify", "--store", "b", "--deep"], ("b", ALL, True, False)),
+    (["verify", "--store", "b", "--repair"], ("b", ALL, False, True)),
     (["health"], (ALL, None, False)),
     (["health", *NAMED, "--level", "load", "--full"], (ONE, HealthLevel.LOAD, True)),
     (["snapshots"], (None,)),
@@ -244,7 +245,6 @@ USAGE = [
     ["restore", "--revision", ""],
     ["verify", "--store", ""],
     ["verify", "--quick", "--deep"],
-    ["verify", "--store", "b", "--repair"],
     ["health", "--level", "all"],
     ["backup", "a/b/c"],
     ["backup", "../x"],

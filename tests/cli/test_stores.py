@@ -46,6 +46,42 @@ class TestBucket:
         assert "16.78 MB from bucket" in said
         assert listing(machine.cache) == before
 
+    def test_rotten_and_lost_blobs_are_sent_again_from_the_cache(self, machine: Machine, seaweed: S3Server) -> None:
+        bucket = seaweed.make_bucket()
+        machine.write_config(store=address(seaweed, bucket))
+        hf_snapshot(
+            machine.cache,
+            {**pipeline_files(), "big/model.safetensors": safetensors_bytes({"x": os.urandom(CHUNK_BYTES + 99)})},
+        )
+        machine.run("backup", **keys(seaweed))
+        client = seaweed.client()
+        blobs = client.list_objects_v2(Bucket=bucket, Prefix="some/prefix/blobs/")["Contents"]
+        by_size = sorted((blob["Size"], blob["Key"]) for blob in blobs)
+        (_, small), (_, lost), (_, large) = by_size[-3], by_size[-2], by_size[-1]
+        for key in small, large:
+            data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            client.put_object(Bucket=bucket, Key=key, Body=data[:-1] + bytes([data[-1] ^ 1]))
+        client.delete_object(Bucket=bucket, Key=lost)
+        check = ["verify", "--store", "bucket", "--deep"]
+        assert machine.run(*check, expected=2, **keys(seaweed)).stdout.count("ZS305") >= 2
+        said = machine.run(*check, "--repair", expected=2, **keys(seaweed)).stdout
+        assert said.count("[mended]") == 3
+        assert "3 problems found, 3 mended" in said
+        assert "the store is good" in machine.run(*check, **keys(seaweed)).stdout
+
+    def test_a_blob_is_not_mended_from_a_cache_that_is_damaged_too(self, machine: Machine) -> None:
+        machine.write_config()
+        hf_snapshot(machine.cache, pipeline_files())
+        machine.run("backup")
+        blob = max((path for path in (machine.bucket / "blobs").rglob("*") if path.is_file()), key=os.path.getsize)
+        own = next((machine.cache / "hub/models--org--name/blobs").glob(blob.name))
+        for path in blob, own:
+            path.chmod(0o644)
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+        said = machine.run("verify", "--store", "bucket", "--deep", "--repair", expected=2).stdout
+        assert "not mended from the cache: a file's content is damaged" in said
+        assert blob.read_bytes().endswith(b"?")
+
     def test_a_wrong_key_is_denied(self, machine: Machine, seaweed: S3Server) -> None:
         machine.write_config(store=address(seaweed, seaweed.make_bucket()))
         machine.fill()

@@ -27,8 +27,8 @@ class Services(Protocol):
     def verify(self, selection: Selection, *, deep: bool, repair: bool) -> Report:
         """Compares the cache with its last good manifests."""
 
-    def verify_store(self, store: str, selection: Selection, *, deep: bool) -> Report:
-        """Checks a store."""
+    def verify_store(self, store: str, selection: Selection, *, deep: bool, repair: bool) -> Report:
+        """Checks a store, and mends an archive from the cache where that is asked for."""
 
     def snapshots(self, store: str | None) -> list[SnapshotRow]:
         """What the cache and the stores hold."""

@@ -13,7 +13,9 @@ from zimage_syncd.cli.session import Session
 @click.option("--quick", is_flag=True, help="Presence, sizes, links, headers (the default).")
 @click.option("--deep", is_flag=True, help="Read every byte.")
 @click.option("--store", metavar="NAME", callback=not_empty, help="Check a store instead of the cache.")
-@click.option("--repair", is_flag=True, help="Mend what is wrong, by chunk, from the stores.")
+@click.option(
+    "--repair", is_flag=True, help="Mend what is wrong: the cache by chunk from the stores, a store from the cache."
+)
 @click.pass_obj
 def verify(
     session: Session,
@@ -30,11 +32,9 @@ def verify(
     """Check the cache against its manifests, or a store against its own."""
     if quick and deep:
         raise click.UsageError("--quick and --deep exclude each other")
-    if store is not None and repair:
-        raise click.UsageError("--repair mends the cache; a store is mended by `backup` from an intact cache")
     selection = selection_of(repo, revision, layout, snapshot)
     services = session.services()
     session.stop.listen()
     if store is not None:
-        return session.write_report(services.verify_store(store, selection, deep=deep))
+        return session.write_report(services.verify_store(store, selection, deep=deep, repair=repair))
     return session.write_report(services.verify(selection, deep=deep, repair=repair))

@@ -269,8 +269,8 @@ CHUNK_CORRUPT = _add(
     "ZS305",
     "a store served bytes that do not match their digest",
     _E,
-    "Run `zimage-syncd verify --store NAME --deep`; restore from another store with --from. Of a hub: the revision has "
-    "moved on, and no longer has this content.",
+    "Run `zimage-syncd verify --store NAME --deep --repair`: it sends what is damaged again from the cache. Restore "
+    "from another store with --from. Of a hub: the revision has moved on, and no longer has this content.",
 )
 NOT_IN_STORE = _add(
     "ZS306",

@@ -196,8 +196,8 @@ class Archive(SnapshotSource, Protocol):
     def manifest_ids(self) -> Iterator[str]:
         """Ids of all manifests, referred to or not."""
 
-    def put_blob(self, sha256: str, data: bytes) -> None:
-        """Writes a small blob whose digest was checked."""
+    def put_blob(self, sha256: str, data: bytes, *, replace: bool = False) -> None:
+        """Writes a small blob whose digest was checked, unless it is there; with `replace` also then."""
 
     def begin_blob(self, sha256: str, size_bytes: int) -> BlobUpload:
         """Begins a large one. The caller completes it only when the bytes that it sent hash to `sha256`."""

@@ -141,10 +141,10 @@ class ObjectArchive:
         self._require()
         return self._blobs.all()
 
-    def put_blob(self, sha256: str, data: bytes) -> None:
-        """Writes a small blob whose digest was checked, unless it is there."""
+    def put_blob(self, sha256: str, data: bytes, *, replace: bool = False) -> None:
+        """Writes a small blob whose digest was checked, unless it is there; with `replace` also then."""
         self._require()
-        self._blobs.put(sha256, data)
+        self._blobs.put(sha256, data, replace=replace)
 
     def begin_blob(self, sha256: str, size_bytes: int) -> BlobUpload:
         """Begins a large one. The caller completes it only when the bytes that it sent hash to `sha256`."""

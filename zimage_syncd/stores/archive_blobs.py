@@ -52,9 +52,9 @@ class Blobs:
             if sha256 is not None:
                 yield BlobInfo(sha256, info.size_bytes)
 
-    def put(self, sha256: str, data: bytes) -> None:
-        """Writes a small one whose digest was checked, unless it is there to stay."""
-        present = self.find(sha256)
+    def put(self, sha256: str, data: bytes, *, replace: bool = False) -> None:
+        """Writes a small one whose digest was checked, unless it is there to stay; with `replace` also then."""
+        present = None if replace else self.find(sha256)
         if present is None or present.size_bytes != len(data):
             self._store.put(blob_key(sha256), data)
 

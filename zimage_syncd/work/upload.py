@@ -76,6 +76,8 @@ def upload_file(
     stat: FileStat,
     sha256: str,
     on_bytes: OnBytes,
+    *,
+    replace: bool = False,
 ) -> FileDigests:
     """Uploads a file under its digest, if what is read hashes to it.
 
@@ -87,6 +89,7 @@ def upload_file(
         stat: of the same file, taken when it was opened.
         sha256: what the content is expected to hash to.
         on_bytes: is told of every byte that was hashed.
+        replace: send it also where a blob of this name and size is there: that one is damaged.
 
     Returns:
         All digests of what was sent.
@@ -97,7 +100,7 @@ def upload_file(
         StoreUnreachable, StoreDenied, StoreBroken, DeviceFull: as their names say.
     """
     if stat.size_bytes <= SMALL_BYTES:
-        return _put_small(archive, path, descriptor, stat, sha256, on_bytes)
+        return _put_small(archive, path, descriptor, stat, sha256, on_bytes, replace=replace)
     ledger.begin_upload(archive.name, sha256)
     upload = archive.begin_blob(sha256, stat.size_bytes)
     ledger.know_upload(archive.name, sha256, upload.id)
@@ -124,14 +127,21 @@ def _send_parts(upload: BlobUpload, descriptor: int, size_bytes: int, on_bytes: 
 
 
 def _put_small(
-    archive: Archive, path: RelPath, descriptor: int, stat: FileStat, sha256: str, on_bytes: OnBytes
+    archive: Archive,
+    path: RelPath,
+    descriptor: int,
+    stat: FileStat,
+    sha256: str,
+    on_bytes: OnBytes,
+    *,
+    replace: bool,
 ) -> FileDigests:
     data = os.pread(descriptor, stat.size_bytes + 1, 0)
     hasher = FileHasher(len(data))
     hasher.update(data)
     digests = hasher.digests()
     _check(path, stat, digests, sha256)
-    archive.put_blob(sha256, data)
+    archive.put_blob(sha256, data, replace=replace)
     on_bytes(len(data))
     return digests
 

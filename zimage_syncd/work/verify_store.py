@@ -12,8 +12,9 @@ from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry, Manifest, Proof
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import SnapshotKey
-from zimage_syncd.ports import SnapshotSource, StoredSnapshot
+from zimage_syncd.ports import Archive, SnapshotSource, StoredSnapshot
 from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.mend_store import mended
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.site import Site
 
@@ -21,16 +22,23 @@ _WORKERS = 4
 
 
 def verify_store(
-    site: Site, source: SnapshotSource, selection: Selection, *, blob_sizes: dict[str, int] | None, deep: bool
+    site: Site,
+    source: SnapshotSource,
+    selection: Selection,
+    *,
+    blob_sizes: dict[str, int] | None,
+    deep: bool,
+    mend: Archive | None = None,
 ) -> Report:
     """Checks the newest snapshot of every name in a store.
 
     Args:
-        site: for time, progress and the wish to stop; its cache is not looked at.
+        site: for time, progress and the wish to stop; its cache is looked at only to mend from it.
         source: the store.
         selection: which snapshots.
         blob_sizes: an archive's blobs and their sizes in bytes; None for a cache tree.
         deep: read every byte and compare every chunk.
+        mend: the same store, whose damaged and missing blobs are sent again from the cache; None: only look.
 
     Raises:
         NotInStore: the store has nothing that is meant.
@@ -54,7 +62,7 @@ def verify_store(
             findings.append(finding_of(failure))
             results.append(SnapshotResult(manifest_id[:12], "damaged", str(failure), manifest_id))
             continue
-        result, found = _snapshot(site, source, manifest, blob_sizes, deep=deep)
+        result, found = _snapshot(site, source, manifest, blob_sizes, deep=deep, mend=mend)
         results.append(result)
         findings.extend(found)
     elapsed_s = site.clock.monotonic_s() - started_s
@@ -66,6 +74,12 @@ def _meant(item: StoredSnapshot, selection: Selection) -> bool:
     by_repo = selection.repo is None or item.repo == selection.repo
     by_layout = selection.layout is None or item.layout is selection.layout
     return by_id and by_repo and by_layout and selection.revision in {None, item.name}
+
+
+def _action(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "verified"
+    return "mended" if all(finding.mended for finding in findings) else "damaged"
 
 
 def _unrecorded(
@@ -106,7 +120,13 @@ def _unrecorded(
 
 
 def _snapshot(
-    site: Site, source: SnapshotSource, manifest: Manifest, blob_sizes: dict[str, int] | None, *, deep: bool
+    site: Site,
+    source: SnapshotSource,
+    manifest: Manifest,
+    blob_sizes: dict[str, int] | None,
+    *,
+    deep: bool,
+    mend: Archive | None,
 ) -> tuple[SnapshotResult, list[Finding]]:
     verb = "verify" if deep else "check"
     site.monitor.begin(f"{verb} {manifest.key} in {source.name}", manifest.size_bytes)
@@ -115,18 +135,19 @@ def _snapshot(
     def one(file: FileEntry) -> Finding | None:
         site.cancel.check()
         try:
-            return _file(site, source, manifest, file, blob_sizes, deep=deep)
+            finding = _file(site, source, manifest, file, blob_sizes, deep=deep)
         except Stopped:
             raise
         except Failure as failure:
-            return Finding(failure.problem, shown(manifest, file.path), f"{source.name}: {failure.detail}")
+            finding = Finding(failure.problem, shown(manifest, file.path), f"{source.name}: {failure.detail}")
+        return finding if finding is None or mend is None else mended(site, mend, file, finding)
 
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify-store") as pool:
         findings = [finding for finding in pool.map(one, files) if finding is not None]
     site.monitor.finish()
     result = SnapshotResult(
         str(manifest.key),
-        "damaged" if findings else "verified",
+        _action(findings),
         detail=f"in {source.name}: " + ("every byte was read" if deep else "every blob is there with its size"),
         manifest_id=manifest.id,
         files=len(manifest.files),
