@@ -83,9 +83,11 @@ def test_strain_halves_the_workers_also_while_nothing_arrives(
 def test_three_failures_in_a_row_end_a_source_and_a_good_chunk_between_them_does_not(
     supply: Supply, near: StrainedSource
 ) -> None:
-    assert [supply.failed(near, GONE), supply.failed(near, GONE)] == [False, False]
+    supply.failed(near, GONE)
+    supply.failed(near, GONE)
     supply.took_chunk(near, MB)
-    assert [supply.failed(near, GONE), supply.failed(near, GONE)] == [False, False]
+    supply.failed(near, GONE)
+    supply.failed(near, GONE)
     assert supply.is_usable(near)
     assert supply.failed(near, GONE)
     assert not supply.is_usable(near)
@@ -157,3 +159,19 @@ def test_where_all_workers_wait_for_one_source_it_is_late(
     """Late was what is slower than the others; where nothing came at all, nothing was."""
     clock.move(30)
     assert supply.is_late(near, 0, 0)
+
+
+def test_a_failure_is_worth_telling_where_another_source_has_to_give_the_chunk(
+    supply: Supply, near: StrainedSource, clock: HeldClock
+) -> None:
+    assert supply.failed(near, GONE)
+    alone = Supply([near], clock, workers=2, most=4)
+    assert [alone.failed(near, GONE), alone.failed(near, GONE), alone.failed(near, GONE)] == [False, False, True]
+
+
+def test_the_third_corrupt_chunk_of_a_source_makes_it_the_last_one_asked(supply: Supply, near: StrainedSource) -> None:
+    supply.served_wrong(near)
+    supply.served_wrong(near)
+    assert [source.name for source in supply.in_order()] == ["near", "far"]
+    supply.served_wrong(near)
+    assert [source.name for source in supply.in_order()] == ["far", "near"]

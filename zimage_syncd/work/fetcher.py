@@ -1,6 +1,6 @@
 """Gets chunks right, from wherever they are: this disk, the source that is a worker's own, or any other.
 
-A source that serves a corrupt or late chunk is told of, and asked last from then on.
+A source that serves a corrupt or late chunk is told of; `Supply` decides whether it is asked last from then on.
 """
 
 from __future__ import annotations
@@ -166,10 +166,10 @@ class Fetcher:
     def _failed(self, source: ChunkSource, failure: Failure) -> None:
         if source is self._at_hand:
             return
-        given_up = self._supply.failed(source, failure)
+        telling = self._supply.failed(source, failure)
         if isinstance(failure, _TELLING):
             self._supply.distrust(source)
-        if given_up or isinstance(failure, _TELLING):
+        if telling or isinstance(failure, _TELLING):
             self._tell(source, failure)
 
     def _tell(self, source: ChunkSource, failure: Failure) -> None:
@@ -186,7 +186,7 @@ class Fetcher:
         if source is self._at_hand:
             self._at_hand.forget(entry.chunks[index])
             return ChunkCorrupt(entry.path, detail)
-        self._supply.distrust(source)
+        self._supply.served_wrong(source)
         finding = Finding(problems.CHUNK_CORRUPT, entry.path, detail, (index,))
         with self._lock:
             if all(known.detail != detail for known in self.findings):

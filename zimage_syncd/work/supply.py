@@ -1,7 +1,7 @@
 """Which source a worker reads from: the nearest first, a later one beside it while that is measured to add speed.
 
-A source that serves a corrupt or late chunk is asked last from then on, one that cannot be reached three times in a row
-not at all. All of that is forgotten with the transfer.
+A source that serves three corrupt chunks or a late one is asked last from then on, one that cannot be reached three
+times in a row not at all. All of that is forgotten with the transfer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from zimage_syncd.ports import ChunkSource, Clock, Strained
 
 _GIVE_UP_AFTER = 3
 """Failures in a row after which a source that cannot be reached is left alone for this transfer."""
+
+_DISTRUST_AFTER = 3
+"""Corrupt chunks after which a source is asked last: a blob may rot in a store that is good and near, and the next
+source may be a hub at the other end of the world."""
 
 _LATE_AFTER_S = 5.0
 """A read is not called late before that, however slow."""
@@ -45,6 +49,7 @@ class Supply:
         self._lock = threading.Lock()
         self._shares = Shares.first(max(1, len(sources)), workers)
         self._failures = [0] * len(self._sources)
+        self._corrupt = [0] * len(self._sources)
         self._distrusted: set[int] = set()
         self._began_s = self._window_s = clock.monotonic_s()
         self._bytes = self._window_bytes = 0
@@ -112,17 +117,31 @@ class Supply:
             return any(self._failures[number] < _GIVE_UP_AFTER for number in others)
 
     def failed(self, source: ChunkSource, failure: Failure) -> bool:
-        """A source could not give a chunk; True where it is left alone from here on."""
+        """A source could not give a chunk; True where that is worth telling.
+
+        It is where the source was not reached and is left alone from here on, or another one has to give the chunk; one
+        that is alone and gives it when it is asked again has had a hiccup.
+        """
         with self._lock:
             number = self._sources.index(source)
             if isinstance(failure, StoreUnreachable):
                 self.last_failure = failure
                 self._failures[number] += 1
             self._turn_away()
-            return self._failures[number] >= _GIVE_UP_AFTER
+            gone = self._failures[number] >= _GIVE_UP_AFTER
+        return gone or (isinstance(failure, StoreUnreachable) and self._has_better(source))
+
+    def served_wrong(self, source: ChunkSource) -> None:
+        """A source served a corrupt chunk: one or two are that chunk's trouble, the third is the source's."""
+        with self._lock:
+            number = self._sources.index(source)
+            self._corrupt[number] += 1
+            if self._corrupt[number] >= _DISTRUST_AFTER:
+                self._distrusted.add(number)
+                self._turn_away()
 
     def distrust(self, source: ChunkSource) -> None:
-        """A source served something wrong, or too late: it is asked last from here on."""
+        """A source served what was not asked for, or too late: it is asked last from here on."""
         with self._lock:
             self._distrusted.add(self._sources.index(source))
             self._turn_away()
