@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from zimage_syncd.clock import SystemClock
 from zimage_syncd.config import HUBS, Config, Store, StoreKind
 from zimage_syncd.config.presence import owner_of
+from zimage_syncd.config.units import rate_bytes_per_s
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.disk.document import sweep_documents
 from zimage_syncd.disk.guard import ensure_identity, require_right_disk
@@ -38,6 +39,7 @@ from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.stores.hubs import open_hub
 from zimage_syncd.stores.object_store import ObjectStore
 from zimage_syncd.work.last_resort import LastResort
+from zimage_syncd.work.rate import Rate, TokenBucket, Unlimited
 from zimage_syncd.work.site import Site
 
 _UNKNOWN_OWNER = "unknown"
@@ -145,7 +147,13 @@ class Workshop:
             host=socket.gethostname(),
             repos=tuple(RepoId.parse(repo) for repo in self.config.cache.repos),
             linked_roots=tuple(dict.fromkeys([*trees, *(os.path.realpath(tree) for tree in trees)])),
+            verify_rate=self._rate(self.config.verify.rate),
+            upload_rate=self._rate(self.config.backup.upload_rate),
         )
+
+    def _rate(self, text: str) -> Rate:
+        rate = rate_bytes_per_s(text)
+        return Unlimited() if rate is None else TokenBucket(rate, self.clock, self.cancel)
 
     def source(self, name: str) -> SnapshotSource:
         """A configured store.

@@ -99,6 +99,7 @@ def expected_hex(file: LocalFile) -> str:
 def _stream(site: Site, archive: Archive, file: LocalFile, sent: Sent, sha256: str = "") -> FileDigests:
     def on_bytes(count: int) -> None:
         site.cancel.check()
+        site.upload_rate.take(count)
         site.monitor.advance(count)
 
     with opened(site, file) as payload:

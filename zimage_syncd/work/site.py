@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.path import RelPath
@@ -13,6 +13,7 @@ from zimage_syncd.model.snapshot import LocalSnapshot, RepoId, SnapshotKey
 from zimage_syncd.ports import Cancel, Clock, Disk, Layout, Ledger, ManifestShelf, Monitor
 from zimage_syncd.work.apply import Applier
 from zimage_syncd.work.examine import Examiner
+from zimage_syncd.work.rate import Rate, Unlimited
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,10 @@ class Site:
     """cache.repos: what must be present; empty: whatever is there."""
     linked_roots: tuple[str, ...] = ()
     """Directories of recorded stores, into which files of the cache may be linked."""
+    verify_rate: Rate = field(default_factory=Unlimited)
+    """verify.rate: what a deep verification keeps to, of the cache as of a store."""
+    upload_rate: Rate = field(default_factory=Unlimited)
+    """backup.upload_rate: what all uploads of a job keep to together."""
 
     def find(self) -> list[LocalSnapshot]:
         """All snapshots of the cache, sorted by key.
@@ -107,6 +112,7 @@ class Site:
             replace_dead_links=replace_dead_links,
             replace_links=replace_links,
             on_bytes=self.monitor.advance,
+            rate=self.verify_rate,
         )
 
     def applier(self) -> Applier:

@@ -65,6 +65,7 @@ def _against_publisher(site: Site, file: LocalFile) -> list[Finding]:
 
     def on_piece(count: int) -> None:
         site.cancel.check()
+        site.verify_rate.take(count)
         site.monitor.advance(count)
 
     with_git_sha1 = expected.algorithm is DigestAlgorithm.GIT_SHA1

@@ -92,6 +92,7 @@ def _unrecorded(
 
     def on_bytes(count: int) -> None:
         site.cancel.check()
+        site.verify_rate.take(count)
         site.monitor.advance(count)
 
     site.monitor.begin(f"verify {key} in {source.name}", 0)
@@ -194,6 +195,7 @@ def _bad_chunks(site: Site, source: SnapshotSource, file: FileEntry) -> Sequence
         hasher = new_chunk_hasher()
         for piece in source.read(file, index * CHUNK_BYTES, file.chunk_length(index), buffer):
             site.cancel.check()
+            site.verify_rate.take(len(piece))
             hasher.update(piece)
             site.monitor.advance(len(piece))
         if hasher.hexdigest() != digest:
