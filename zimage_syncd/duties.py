@@ -41,8 +41,8 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
     config = services.config
     everything = Selection()
     jobs = {
-        "quick": partial(services.verify, everything, deep=False, repair=config.verify.repair),
-        "deep": partial(services.verify, everything, deep=True, repair=config.verify.repair),
+        "quick": partial(services.verify, everything, deep=False, repair=config.verify.repair, yielding=True),
+        "deep": partial(services.verify, everything, deep=True, repair=config.verify.repair, yielding=True),
     }
     schedules = {
         "quick": Schedule(config.verify.quick, min(float(config.verify.jitter_s), 60.0)),

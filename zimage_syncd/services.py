@@ -27,6 +27,7 @@ from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.model.status import HealthReport, SnapshotRow, Status
 from zimage_syncd.model.verdict import DataState, LinkState
 from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
+from zimage_syncd.process.priority import yield_to_others
 from zimage_syncd.process.probe import ProbeProcess
 from zimage_syncd.report.files import ReportFiles
 from zimage_syncd.status import cache_rows, collect_status, store_rows, unreachable_row
@@ -150,13 +151,22 @@ class CacheServices:
                 notes.append(f"linked {path} -> {self.config.cache.dir}")
         return notes, findings
 
-    def verify(self, selection: Selection, *, deep: bool, repair: bool) -> Report:
-        """Compares the cache with its last good manifests; mends where that is asked for."""
+    def verify(self, selection: Selection, *, deep: bool, repair: bool, yielding: bool = False) -> Report:
+        """Compares the cache with its last good manifests; mends where that is asked for.
+
+        Args:
+            selection: which snapshots.
+            deep: read every byte.
+            repair: mend what is wrong, at normal priority: somebody may need it.
+            yielding: read at low priority, since nobody waits for the result.
+        """
         _, verdict = self.workshop.observe()
         # A disk that the kernel has made read-only is the one that has to be looked at.
         only_looking = DataState.READ_ONLY in verdict.data and not repair
         with self.workshop.looking() if only_looking else self.workshop.site("verify") as site:
             last_resort = self._last_resort(None) if repair else None
+            if yielding:
+                site = replace(site, begin_thread=yield_to_others)  # noqa: PLW2901 - the same site, for other threads
             report = verify(site, self._good_sources(), selection, deep=deep, repair=repair, last_resort=last_resort)
         links = self._link_findings(repair=repair) if selection == Selection() else []
         return self.keep(replace(report, findings=(*report.findings, *links)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from zimage_syncd.model.failures import Failure
@@ -59,6 +59,8 @@ class Site:
     """verify.rate: what a deep verification keeps to, of the cache as of a store."""
     upload_rate: Rate = field(default_factory=Unlimited)
     """backup.upload_rate: what all uploads of a job keep to together."""
+    begin_thread: Callable[[], None] = lambda: None
+    """Called at the start of each thread that verifies; lowers its priority where nobody waits for the job."""
 
     def find(self) -> list[LocalSnapshot]:
         """All snapshots of the cache, sorted by key.
@@ -113,6 +115,7 @@ class Site:
             replace_links=replace_links,
             on_bytes=self.monitor.advance,
             rate=self.verify_rate,
+            begin_thread=self.begin_thread,
         )
 
     def applier(self) -> Applier:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from zimage_syncd.digest import hash_descriptor
 from zimage_syncd.model import problems
@@ -11,6 +13,9 @@ from zimage_syncd.model.report import Finding, SnapshotResult
 from zimage_syncd.model.snapshot import DigestAlgorithm, Incomplete, LocalFile, LocalSnapshot
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.site import Site
+
+_WORKERS = 4
+"""Files at a time; SHA-256 needs order, so one worker walks one file."""
 
 
 def check_unrecorded(site: Site, local: LocalSnapshot, *, deep: bool) -> tuple[SnapshotResult, list[Finding]]:
@@ -33,10 +38,11 @@ def check_unrecorded(site: Site, local: LocalSnapshot, *, deep: bool) -> tuple[S
     checked = 0
     if deep:
         site.monitor.begin(f"verify {local.key}", local.size_bytes)
-        for file in local.files:
-            if file.expected is not None:
+        proved = [file for file in local.files if file.expected is not None]
+        with ThreadPoolExecutor(_WORKERS, "verify", site.begin_thread) as pool:
+            for file, found in zip(proved, pool.map(partial(_against_publisher, site), proved), strict=True):
                 checked += file.size_bytes
-                findings.extend(_against_publisher(site, file))
+                findings.extend(found)
         site.monitor.finish()
     counted = [finding for finding in findings if finding.counts]
     result = SnapshotResult(

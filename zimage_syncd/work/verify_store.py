@@ -143,7 +143,7 @@ def _snapshot(
             finding = Finding(failure.problem, shown(manifest, file.path), f"{source.name}: {failure.detail}")
         return finding if finding is None or mend is None else mended(site, mend, file, finding)
 
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify-store") as pool:
+    with ThreadPoolExecutor(_WORKERS, "verify-store", site.begin_thread) as pool:
         findings = [finding for finding in pool.map(one, files) if finding is not None]
     site.monitor.finish()
     result = SnapshotResult(
