@@ -65,7 +65,8 @@ class Harness:
     """
 
     def __init__(self, environment: Mapping[str, str], server_pid: int | None = None) -> None:
-        self.environment = dict(environment)
+        # An installed package has its bytecode; a shell that forbids to write it would measure the compiler.
+        self.environment = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self.server_pid = server_pid
         self.groups: dict[str, dict[str, list[Sample]]] = {}
         self.sizes: dict[str, dict[str, int]] = {}
@@ -136,10 +137,12 @@ class Harness:
         return "\n".join(lines) + "\n"
 
     def save(self, path: Path) -> None:
-        """Writes everything that was measured as JSON."""
+        """Writes everything that was measured as JSON; other groups of the same file stay in it."""
+        before = json.loads(path.read_text())["groups"] if path.exists() else {}
         document = {
             "machine": machine(),
-            "groups": {
+            "groups": before
+            | {
                 title: {name: [dataclasses.asdict(sample) for sample in taken] for name, taken in samples.items()}
                 for title, samples in self.groups.items()
             },
