@@ -68,6 +68,7 @@ test-long: $(VENV)/.dev $(VENV)/.probe  ## the tests that take minutes
 .PHONY: bench
 bench: $(VENV)/.dev  ## backup, restore and verification beside other tools, on a real S3 server; BENCH="--runs 1 --only restore" narrows it
 	@$(PY) -m benchmarks.transfer $(BENCH)
+	@$(PY) -m benchmarks.verification $(BENCH)
 
 .PHONY: format
 format: $(VENV)/.dev  ## ruff's formatter
