@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from zimage_syncd.config import Config, StoreKind
-from zimage_syncd.config.schema import SECTIONS, Store
+from zimage_syncd.config.schema import SECTIONS, Store, Verify
+from zimage_syncd.decide.due import Schedule
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "config/zimage-syncd.toml"
@@ -51,3 +52,8 @@ def test_the_example_has_every_key(load: Load) -> None:
         assert set(document[name]) == set(section.__struct_fields__), name
     assert {key for store in document["stores"].values() for key in store} == set(Store.__struct_fields__)
     assert load(EXAMPLE.read_text(), whole=True).cache.repos == ["Tongyi-MAI/Z-Image-Turbo"]
+
+
+@pytest.mark.parametrize("key", ["quick", "deep", "drill"])
+def test_the_default_schedules_are_right(key: str) -> None:
+    Schedule(getattr(Verify(), key))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from zimage_syncd.config.places import objection
-from zimage_syncd.config.schema import Config
+from zimage_syncd.config.schema import Config, Verify
 from zimage_syncd.config.units import duration_s, rate_bytes_per_s, size_bytes
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.model.failures import ConfigInvalid, Failure
@@ -15,6 +15,8 @@ _MOST_DAYS = 36500.0
 """A hundred years: what reaches further back cannot be computed with dates."""
 _MOST_S = 86400.0 * 366
 """A year."""
+_SHIPPED = Verify()
+"""Its schedules are right: tests say so."""
 
 
 def check_ranges(config: Config) -> None:
@@ -54,8 +56,11 @@ def _check_verify(config: Config) -> None:
     _parsed("verify.rate", verify.rate, rate_bytes_per_s)
     _parsed("verify.quarantine_max", verify.quarantine_max, size_bytes)
     for key in ("quick", "deep", "drill"):
+        expression = getattr(verify, key)
+        if expression == getattr(_SHIPPED, key):
+            continue  # most have it, and croniter would take a fifteenth of every command's start
         try:
-            Schedule(getattr(verify, key))
+            Schedule(expression)
         except Failure as failure:
             raise ConfigInvalid(f"verify.{key}", f"{failure.subject!r}: {failure.detail}") from failure
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-
-from croniter import CroniterError, croniter
 
 from zimage_syncd.model.failures import ConfigInvalid
 
@@ -114,8 +113,22 @@ def _check(expression: str) -> None:
     fields = expression.split()
     if len(fields) != 5 or not all(_FIELD.fullmatch(field) for field in fields):
         raise ConfigInvalid(expression, "expected the five fields of crontab(5), such as '0 4 * * *', or nothing")
+    next(_readings(expression, _SOME_DAY))
+
+
+def _readings(expression: str, after: datetime) -> Iterator[datetime]:
+    """What a wall clock shows at all slots after some reading, in order.
+
+    Raises:
+        ConfigInvalid: there are none.
+    """
+    # Here, so that commands under a configuration with the usual schedules do not wait for it.
+    from croniter import CroniterError, croniter  # noqa: PLC0415
+
     try:
-        croniter(expression, _SOME_DAY).get_next(datetime)
+        slots = croniter(expression, after)
+        while True:
+            yield slots.get_next(datetime)
     except CroniterError as error:
         raise ConfigInvalid(expression, f"expected times that exist, found none: {error}") from error
 
@@ -128,10 +141,10 @@ def _slot_after(expression: str, instant: datetime, zone: tzinfo) -> datetime:
     """
     wall = instant.astimezone(zone).replace(tzinfo=None)
     change = abs(_offset(instant + _DAY, zone) - _offset(instant - _DAY, zone))
-    readings = croniter(expression, wall - change)
+    readings = _readings(expression, wall - change)
     found: datetime | None = None
     while True:
-        reading: datetime = readings.get_next(datetime)
+        reading = next(readings)
         later = [moment for moment in _moments(reading, expression, zone) if moment > instant]
         found = min([*later, *([found] if found else [])], default=None)
         if found is not None and reading - wall >= change:
