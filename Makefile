@@ -69,6 +69,7 @@ test-long: $(VENV)/.dev $(VENV)/.probe  ## the tests that take minutes
 bench: $(VENV)/.dev  ## backup, restore and verification beside other tools, on a real S3 server; BENCH="--runs 1 --only restore" narrows it
 	@$(PY) -m benchmarks.transfer $(BENCH)
 	@$(PY) -m benchmarks.verification $(BENCH)
+	@$(if $(BENCH),true,$(PY) -m benchmarks.memory)
 
 .PHONY: format
 format: $(VENV)/.dev  ## ruff's formatter
