@@ -1,23 +1,40 @@
 """A directory tree that is walked without ever following a symlink.
 
-Every path is opened part by part from the root's descriptor with O_NOFOLLOW, so neither a manifest nor somebody who
-swaps a directory for a link while we work can lead us out of the root.
+Every path is opened from the root's descriptor without following symlinks, in one call where the kernel can do that
+(openat2) and else part by part with O_NOFOLLOW, so neither a manifest nor somebody who swaps a directory for a link
+while we work can lead us out of the root. No descriptor is kept for the next path: its directory may have moved.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zimage_syncd.disk.errors import translated
+from zimage_syncd.disk.errors import translate, translated
 from zimage_syncd.model.path import RelPath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+_OPENAT2 = 437
+"""openat2(2), the same number on every architecture; Linux 5.6 and later."""
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class _OpenHow(ctypes.Structure):
+    """`struct open_how` of linux/openat2.h."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x04, 0x08
+_BENEATH = _OpenHow(_DIRECTORY, 0, _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +67,33 @@ class Tree:
             UnsafePath: a part of the path is a symlink or no directory.
             PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
         """
-        descriptor = os.open(self.root, _DIRECTORY)
+        descriptor = self._open_parent(path, create=create)
         try:
-            for depth, part in enumerate(path.parts[:-1]):
-                where = self.absolute("/".join(path.parts[: depth + 1]))
-                deeper = self._step(descriptor, part, where, create=create)
-                os.close(descriptor)
-                descriptor = deeper
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _open_parent(self, path: RelPath, *, create: bool = False) -> int:
+        descriptor = os.open(self.root, _DIRECTORY)
+        try:
+            directory = path.rpartition("/")[0]
+            if not directory:
+                return descriptor
+            opened = _open_beneath(descriptor, directory)
+            if opened is not None:
+                os.close(descriptor)
+                return opened
+            # Part by part: to make what is missing, to name what is wrong, and where a kernel lacks openat2.
+            parts = path.parts[:-1]
+            for depth, part in enumerate(parts):
+                where = self.absolute("/".join(parts[: depth + 1]))
+                deeper = self._step(descriptor, part, where, create=create)
+                os.close(descriptor)
+                descriptor = deeper
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def _step(self, descriptor: int, part: str, where: str, *, create: bool) -> int:
         if create:
@@ -91,19 +125,28 @@ class Tree:
         Raises:
             UnsafePath: a directory on the way is a symlink.
         """
+        found = self.lstat_and_target(path)
+        return None if found is None else found[0]
+
+    def lstat_and_target(self, path: RelPath) -> tuple[os.stat_result, str | None] | None:
+        """The same, with the text of a symlink (None: it is none), for one walk.
+
+        Raises:
+            UnsafePath: a directory on the way is a symlink.
+        """
         try:
-            with self.parent(path) as directory, translated(self.absolute(path)):
-                try:
-                    return os.stat(path.name, dir_fd=directory, follow_symlinks=False)
-                except FileNotFoundError:
-                    return None
+            directory = self._open_parent(path)
         except FileNotFoundError:
             return None
-
-    def readlink(self, path: RelPath) -> str:
-        """The text of the symlink at `path`."""
-        with self.parent(path) as directory, translated(self.absolute(path)):
-            return os.readlink(path.name, dir_fd=directory)
+        try:
+            status = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
+            return status, os.readlink(path.name, dir_fd=directory) if is_link(status) else None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise translate(error, self.absolute(path), writing=False) from error
+        finally:
+            os.close(directory)
 
     def open_read(self, path: RelPath) -> int:
         """A descriptor for reading a regular file.
@@ -131,6 +174,13 @@ class Tree:
                 return sorted(os.listdir(descriptor))
         except FileNotFoundError:
             return []
+
+
+def _open_beneath(descriptor: int, directory: str) -> int | None:
+    """Opens a directory below another one in one call, following no symlink; None where the kernel refuses."""
+    name = directory.encode("utf-8", "surrogateescape")
+    opened = _LIBC.syscall(_OPENAT2, descriptor, name, ctypes.byref(_BENEATH), ctypes.sizeof(_BENEATH))
+    return opened if opened >= 0 else None
 
 
 def is_regular(status: os.stat_result) -> bool:

@@ -17,7 +17,7 @@ from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.partial import PARTIAL_SUFFIX, PartialFile, partial_name
 from zimage_syncd.disk.quarantine import Quarantine
 from zimage_syncd.disk.read import CachedReader, DiskReader
-from zimage_syncd.disk.tree import Ownership, Tree, is_link, is_regular
+from zimage_syncd.disk.tree import Ownership, Tree, is_regular
 from zimage_syncd.model.failures import Failure, LinkModeUnsupported, UnsafePath
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
@@ -60,13 +60,14 @@ class CacheDisk:
             UnsafePath: a directory on the way is a symlink.
             PathUnreadable, DiskError: as their names say.
         """
-        status = self._tree.lstat(path)
-        if status is None:
+        found = self._tree.lstat_and_target(path)
+        if found is None:
             return Absent()
+        status, target = found
         if is_regular(status):
             return SeenFile(file_stat(status))
-        if is_link(status):
-            return SeenLink(self._tree.readlink(path))
+        if target is not None:
+            return SeenLink(target)
         return Other("a directory" if os.path.isdir(self._tree.absolute(path)) else "a special file")
 
     def open_read(self, path: RelPath) -> int:
