@@ -10,7 +10,9 @@ import enum
 import hashlib
 import itertools
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from zimage_syncd.model.entries import (
@@ -31,6 +33,8 @@ from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKe
 FORMAT = 1
 """The format's version; a reader refuses any other."""
 
+
+_ENTRIES_A_PIECE = 1000
 
 MAX_ENTRIES = 1_000_000
 MAX_MANIFEST_BYTES = 512 * 2**20
@@ -67,6 +71,10 @@ class Manifest:
     """Whether its content was proved when it was recorded."""
     entries: tuple[Entry, ...]
     """Sorted by path, without duplicates, none below another one that is no directory."""
+    _id: str = field(default="", init=False, repr=False, compare=False)
+    """The id, once somebody asked for it."""
+    _files: tuple[FileEntry, ...] = field(default=(), init=False, repr=False, compare=False)
+    """The payload, once somebody asked for it."""
 
     def __post_init__(self) -> None:
         """Validates what entries may not do to each other."""
@@ -76,17 +84,22 @@ class Manifest:
         if any(first >= second for first, second in itertools.pairwise(paths)):
             raise ManifestInvalid(str(self.key), "entries are not sorted by path, or one is there twice")
         taken = set(paths)
+        roomy: set[str] = set()  # directories of which none of the parents is an entry: looked at once, not once a file
         for path in paths:
             hidden = private_part(path)
             if hidden is not None:
                 raise ManifestInvalid(path, f"{hidden!r} is never part of a snapshot")
-            if any(parent in taken for parent in path.parents):
+            directory = path.rpartition("/")[0]
+            if directory not in roomy and any(parent in taken for parent in path.parents):
                 raise ManifestInvalid(path, "it lies below an entry that is no directory")
+            roomy.add(directory)
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
-        """The payload."""
-        return tuple(entry for entry in self.entries if isinstance(entry, FileEntry))
+        """The payload; gathered once."""
+        if not self._files:
+            object.__setattr__(self, "_files", tuple(entry for entry in self.entries if isinstance(entry, FileEntry)))
+        return self._files
 
     @property
     def links(self) -> tuple[LinkEntry, ...]:
@@ -106,21 +119,32 @@ class Manifest:
     @property
     def id(self) -> str:
         """The snapshot's id: sha256 of the canonical JSON, lower-case hexadecimal."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        if not self._id:
+            digest = hashlib.sha256()
+            for piece in self._pieces():
+                digest.update(piece)
+            object.__setattr__(self, "_id", digest.hexdigest())
+        return self._id
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: ASCII, sorted keys, no spaces, one newline at the end."""
-        document = {
+        return b"".join(self._pieces())
+
+    def _pieces(self) -> Iterator[bytes]:
+        """The canonical JSON, a thousand entries at a time: with 100,000 files it is tens of megabytes."""
+        yield f'{{"chunk_bytes":{CHUNK_BYTES},"entries":['.encode()
+        for start in range(0, len(self.entries), _ENTRIES_A_PIECE):
+            texts = map(_entry_text, self.entries[start : start + _ENTRIES_A_PIECE])
+            yield (("," if start else "") + ",".join(texts)).encode()
+        rest = {
             "format": FORMAT,
             "layout": str(self.key.layout),
-            "type": str(self.key.repo.type),
+            "proof": str(self.proof),
             "repo_id": self.key.repo.name,
             "revision": self.key.revision,
-            "proof": str(self.proof),
-            "chunk_bytes": CHUNK_BYTES,
-            "entries": [_entry_document(entry) for entry in self.entries],
+            "type": str(self.key.repo.type),
         }
-        return json.dumps(document, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        yield b"]," + json.dumps(rest, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()[1:] + b"\n"
 
     @classmethod
     def from_bytes(cls, data: bytes, expected_id: str | None = None) -> Manifest:
@@ -142,33 +166,42 @@ class Manifest:
         if len(data) > MAX_MANIFEST_BYTES:
             raise ManifestInvalid(name, f"{len(data)} bytes; at most {MAX_MANIFEST_BYTES} are read")
         try:
-            manifest = _read(json.loads(data))
+            manifest = _read(json.loads(data, object_hook=_entry_or_document))
         except Failure as failure:
             if isinstance(failure, ManifestInvalid):
                 raise
             raise ManifestInvalid(name, str(failure)) from failure
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ManifestInvalid(name, f"{type(error).__name__}: {error}"[:300]) from error
-        if manifest.to_bytes() != data:
+        if not manifest.is_written_as(data):
             raise ManifestInvalid(name, "it is not in canonical form")
+        object.__setattr__(manifest, "_id", expected_id or hashlib.sha256(data).hexdigest())
         return manifest
 
+    def is_written_as(self, data: bytes) -> bool:
+        """Whether `data` is its canonical JSON."""
+        view, at = memoryview(data), 0
+        for piece in self._pieces():
+            if view[at : at + len(piece)] != piece:
+                return False
+            at += len(piece)
+        return at == len(data)
 
-def _entry_document(entry: Entry) -> dict[str, object]:
+
+def _entry_text(entry: Entry) -> str:
+    """One entry's canonical JSON: keys in order; digests are hexadecimal and need no quoting."""
     match entry:
         case FileEntry():
-            return {
-                "kind": "file",
-                "path": str(entry.path),
-                "size_bytes": entry.size_bytes,
-                "mode": entry.mode,
-                "sha256": entry.sha256,
-                "chunks": list(entry.chunks),
-            }
+            chunks = ",".join(f'"{chunk}"' for chunk in entry.chunks)
+            return (
+                f'{{"chunks":[{chunks}],"kind":"file","mode":{entry.mode},"path":{_quoted(entry.path)},'
+                f'"sha256":"{entry.sha256}","size_bytes":{entry.size_bytes}}}'
+            )
         case LinkEntry():
-            return {"kind": "link", "path": str(entry.path), "target": entry.target}
+            return f'{{"kind":"link","path":{_quoted(entry.path)},"target":{_quoted(entry.target)}}}'
         case PointerEntry():
-            return {"kind": "pointer", "path": str(entry.path), "text": entry.text, "mode": entry.mode}
+            quoted = f'"path":{_quoted(entry.path)},"text":{_quoted(entry.text)}'
+            return f'{{"kind":"pointer","mode":{entry.mode},{quoted}}}'
 
 
 def _read(document: Any) -> Manifest:  # noqa: ANN401 - JSON from outside; every access below checks its type
@@ -178,12 +211,22 @@ def _read(document: Any) -> Manifest:  # noqa: ANN401 - JSON from outside; every
     entries = document["entries"]
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise ManifestInvalid("manifest", "entries is not a list, or too long")
+    if not all(isinstance(entry, Entry) for entry in entries):
+        raise ManifestInvalid("manifest", "one of the entries is none")
     key = SnapshotKey(
         LayoutName(document["layout"]),
         RepoId(RepoType(document["type"]), _text(document["repo_id"])),
         _text(document["revision"]),
     )
-    return Manifest(key, Proof(document["proof"]), tuple(_read_entry(entry) for entry in entries))
+    return Manifest(key, Proof(document["proof"]), tuple(entries))
+
+
+def _entry_or_document(document: dict[str, Any]) -> Entry | dict[str, Any]:
+    """Turns an entry into its type as soon as it is parsed; `_read` judges whatever is none.
+
+    A whole manifest of dictionaries would take three times as much memory.
+    """
+    return _read_entry(document) if "kind" in document else document
 
 
 def _read_entry(document: Any) -> Entry:  # noqa: ANN401 - as above

@@ -53,7 +53,8 @@ class RelPath(str):
     def parents(self) -> tuple[RelPath, ...]:
         """Every directory above, the nearest to the root first."""
         parts = self.parts
-        return tuple(RelPath("/".join(parts[:count])) for count in range(1, len(parts)))
+        # The beginning of a path that was checked needs no check of its own.
+        return tuple(str.__new__(RelPath, "/".join(parts[:count])) for count in range(1, len(parts)))
 
     def child(self, name: str) -> RelPath:
         """The path of `name` below this one."""
