@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +15,12 @@ from zimage_syncd.stores.object_store import ObjectStore
 
 _CHECKERS = 8
 """Threads that ask for blobs; each question is one small request."""
+
+_LISTED_FROM = 500
+"""From so many blobs on they are looked for in a listing, of which one request gives 1,000 (S3's ListObjectsV2)."""
+
+_LISTED_AT_MOST = 100
+"""Listed objects for each blob that is looked for: in an archive of millions, questions are the shorter way."""
 
 _NAMED = 3
 """How many missing blobs a message names; the rest is counted."""
@@ -93,6 +100,12 @@ class Blobs:
 
     def _objections(self, manifest: Manifest) -> list[str]:
         wanted = {(file.sha256, file.size_bytes): file for file in manifest.files}
+        if len(wanted) >= _LISTED_FROM:
+            for blob in itertools.islice(self.all(), _LISTED_AT_MOST * len(wanted)):
+                wanted.pop((blob.sha256, blob.size_bytes), None)
+                if not wanted:
+                    return []
+        # What a listing lacks is asked for by itself: not every store lists at once what was just written.
         with ThreadPoolExecutor(_CHECKERS, thread_name_prefix="blobs") as pool:
             return [objection for objection in pool.map(self._objection, wanted.values()) if objection]
 
