@@ -1,7 +1,7 @@
 """A directory tree that is walked without ever following a symlink.
 
-Every path is opened from the root's descriptor without following symlinks, in one call where the kernel can do that
-(openat2) and else part by part with O_NOFOLLOW, so neither a manifest nor somebody who swaps a directory for a link
+Every path is opened without following a symlink below the root, in one call where the kernel can do that (openat2) and
+else part by part with O_NOFOLLOW, so neither a manifest nor somebody who swaps a directory for a link
 while we work can lead us out of the root. No descriptor is kept for the next path: its directory may have moved.
 """
 
@@ -33,8 +33,9 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-_RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x04, 0x08
-_BENEATH = _OpenHow(_DIRECTORY, 0, _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH)
+_AT_FDCWD = -100
+_RESOLVE_NO_SYMLINKS = 0x04
+_WITHOUT_LINKS = _OpenHow(_DIRECTORY, 0, _RESOLVE_NO_SYMLINKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,15 @@ class Tree:
             os.close(descriptor)
 
     def _open_parent(self, path: RelPath, *, create: bool = False) -> int:
-        descriptor = os.open(self.root, _DIRECTORY)
+        directory = path.rpartition("/")[0]
+        opened = _open_without_links(self.absolute(directory)) if directory else None
+        if opened is not None:
+            return opened
+        descriptor = os.open(self.root, _DIRECTORY)  # the root itself may be reached through symlinks
         try:
-            directory = path.rpartition("/")[0]
             if not directory:
                 return descriptor
-            opened = _open_beneath(descriptor, directory)
+            opened = _open_without_links(directory, descriptor)
             if opened is not None:
                 os.close(descriptor)
                 return opened
@@ -176,10 +180,15 @@ class Tree:
             return []
 
 
-def _open_beneath(descriptor: int, directory: str) -> int | None:
-    """Opens a directory below another one in one call, following no symlink; None where the kernel refuses."""
-    name = directory.encode("utf-8", "surrogateescape")
-    opened = _LIBC.syscall(_OPENAT2, descriptor, name, ctypes.byref(_BENEATH), ctypes.sizeof(_BENEATH))
+def _open_without_links(path: str, below: int = _AT_FDCWD) -> int | None:
+    """Opens a directory in one call, if no part of its path is a symlink; None where the kernel refuses.
+
+    Args:
+        path: without `..`; absolute, or relative to `below`.
+        below: a directory's descriptor.
+    """
+    name = path.encode("utf-8", "surrogateescape")
+    opened = _LIBC.syscall(_OPENAT2, below, name, ctypes.byref(_WITHOUT_LINKS), ctypes.sizeof(_WITHOUT_LINKS))
     return opened if opened >= 0 else None
 
 
