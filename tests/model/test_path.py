@@ -131,3 +131,21 @@ def test_links_that_leave_or_mean_something_else_later_are_refused(target):
 )
 def test_the_links_of_real_caches_are_taken(path, target, found):
     assert resolve_link(RelPath(path), target) == found
+
+
+@given(
+    st.lists(st.sampled_from(["", ".", "..", "...", ".a", "a", "b.", "\0", "x" * 256, "ü", "\n"]), max_size=4).map(
+        "/".join
+    )
+)
+def test_the_short_way_for_plain_paths_decides_like_the_long_one(text: str) -> None:
+    padded = f"{text}/ü" if text else "ü"  # not ASCII: takes the long way
+
+    def refused(path: str) -> bool:
+        try:
+            RelPath(path)
+        except UnsafePath:
+            return True
+        return False
+
+    assert refused(text) == (refused(padded) or not text)

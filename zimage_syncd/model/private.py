@@ -26,6 +26,13 @@ _TEMPORARY_SUFFIXES = (".incomplete", ".tmp", ".parallel_tmp")
 _SHARED_LINK = re.compile(r"\..*\.shared")
 """huggingface_hub's temporary links of shared blobs (utils/_shared_blobs.py)."""
 
+_SUSPECT = re.compile(
+    r"(?:\A|/)(?:\.|(?:token|stored_tokens|xet|credentials)(?:/|\Z))"
+    r"|\.(?:incomplete|tmp|parallel_tmp|lock|soft|refs)(?:/|\Z)"
+)
+"""What every private path holds somewhere; of 100,000 paths of a cache hardly one does, and only these are taken
+apart."""
+
 _REPOSITORY = re.compile(r"(?:models|datasets|spaces)--.+")
 
 
@@ -35,6 +42,8 @@ def private_part(path: str) -> str | None:
     A Hugging Face snapshot's own names (below `snapshots/<commit>/`) are the publisher's: a `poetry.lock` or a
     `notes.tmp` there is payload, since the library's temporary files lie in `blobs/`.
     """
+    if _SUSPECT.search(path) is None:
+        return None
     parts = path.split("/")
     published = _published_from(parts)
     for depth, part in enumerate(parts):
