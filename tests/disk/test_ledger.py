@@ -84,3 +84,51 @@ def test_uploads_are_known_from_before_they_begin_until_they_end(ledger: SqliteL
     assert ledger.pending_uploads("other") == []
     ledger.end_upload("bucket", "aa")
     assert ledger.pending_uploads("bucket") == []
+
+
+def numbered(count: int) -> list[RelPath]:
+    return [RelPath(f"hub/f{number:05}") for number in range(count)]
+
+
+def statements_of(ledger: SqliteLedger) -> list[str]:
+    """Queries from here on."""
+    seen: list[str] = []
+    ledger._connection.set_trace_callback(lambda text: seen.append(text) if text.startswith("SELECT") else None)
+    return seen
+
+
+def test_files_that_are_looked_up_in_order_take_few_queries(ledger: SqliteLedger) -> None:
+    for path in numbered(5000):
+        ledger.record(path, STAT, DIGESTS, NOW)
+    seen = statements_of(ledger)
+
+    assert all(ledger.lookup(path, STAT) is not None for path in numbered(5000))
+    assert len(seen) < 25
+
+
+def test_files_that_are_looked_up_in_no_order_read_little_ahead(ledger: SqliteLedger) -> None:
+    for path in numbered(3000):
+        ledger.record(path, STAT, DIGESTS, NOW)
+    seen = statements_of(ledger)
+
+    assert all(ledger.lookup(path, STAT) is not None for path in reversed(numbered(3000)))
+    assert sum(int(text.rpartition("LIMIT ")[2]) for text in seen) < 3 * 3000
+
+
+def test_what_was_read_ahead_gives_way_to_what_is_recorded_and_forgotten(ledger: SqliteLedger) -> None:
+    paths = numbered(100)
+    for path in paths:
+        ledger.record(path, STAT, DIGESTS, NOW)
+    for path in paths[:50]:
+        ledger.lookup(path, STAT)
+
+    other = replace(DIGESTS, sha256="ef" * 32)
+    ledger.record(paths[50], STAT, other, NOW)
+    ledger.forget(paths[51])
+
+    found = ledger.lookup(paths[50], STAT)
+    assert found is not None
+    assert found.digests == other
+    assert ledger.lookup(paths[51], STAT) is None
+    assert ledger.lookup(RelPath("hub/f00051-new"), STAT) is None
+    assert ledger.lookup(paths[52], STAT) is not None

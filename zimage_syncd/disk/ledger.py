@@ -28,6 +28,9 @@ _BUSY_TIMEOUT_S = 5.0
 _KEEP_EVERY_S = 0.5
 """A commit waits for the disk: with one for each of 20,000 files a verification took 31 s instead of 5. What a crash
 takes costs a hash, no truth."""
+_AHEAD_ROWS = 512
+"""Rows read ahead at most, about 200 KB: a query for each of 100,000 files took 18 µs of its own."""
+
 _NAMES = "utf-8"
 
 _SCHEMA = """
@@ -54,6 +57,9 @@ class SqliteLedger:
         self._path = path
         self._lock = threading.Lock()
         self._kept_at: datetime | None = None
+        self._ahead: dict[bytes, tuple[Any, ...]] = {}
+        self._ahead_rows = 1
+        self._ahead_used = 0
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError:
@@ -96,6 +102,7 @@ class SqliteLedger:
     def _write(self, statement: str, values: tuple[Any, ...], at: datetime | None = None) -> None:
         """Writes; with `at`, what follows within half a second may wait for one commit with it."""
         with self._lock, contextlib.suppress(sqlite3.DatabaseError):
+            self._ahead.clear()
             if not self._connection.in_transaction:
                 self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(statement, values)
@@ -110,20 +117,41 @@ class SqliteLedger:
 
     def lookup(self, path: RelPath, stat: FileStat) -> LedgerEntry | None:
         """What is known of a file, unless its stat has changed since."""
-        rows = self._rows(
-            "SELECT inode, size_bytes, mtime_ns, ctime_ns, sha256, chunks, verified_at FROM files WHERE path = ?",
-            (_key(path),),
-        )
+        row = self._row(_key(path))
         wanted = (stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
-        if not rows or rows[0][:4] != wanted:
+        if row is None or row[1:5] != wanted:
             return None
-        _, size_bytes, _, _, sha256, chunks, verified_at = rows[0]
+        _, _, size_bytes, _, _, sha256, chunks, verified_at = row
         try:
             digests = tuple(chunks[at : at + _DIGEST_BYTES].hex() for at in range(0, len(chunks), _DIGEST_BYTES))
             known = FileDigests(size_bytes, sha256.hex(), "", digests)
             return LedgerEntry(known, datetime.fromtimestamp(verified_at, UTC))
         except (AttributeError, TypeError, ValueError, OverflowError, OSError):
             return None  # a row that is not ours is no hint either
+
+    def _row(self, key: bytes) -> tuple[Any, ...] | None:
+        """One file's row; whoever asks in the order of paths is given the rows that follow from memory."""
+        with self._lock:
+            row = self._ahead.get(key)
+            if row is not None:
+                self._ahead_used += 1
+                return row
+            # As long as most of what was read ahead is asked for, twice as much is read the next time.
+            useful = 2 * self._ahead_used >= len(self._ahead)
+            self._ahead_rows = min(_AHEAD_ROWS, 2 * self._ahead_rows) if useful else 1
+            values = (key, self._ahead_rows)
+            try:
+                rows = self._connection.execute(
+                    "SELECT path, inode, size_bytes, mtime_ns, ctime_ns, sha256, chunks, verified_at FROM files"
+                    " WHERE path >= ? ORDER BY path LIMIT ?",
+                    values,
+                ).fetchall()
+            except sqlite3.DatabaseError:
+                rows = []  # a hint that cannot be read is no hint
+            self._ahead = {row[0]: row for row in rows}
+            row = self._ahead.get(key)
+            self._ahead_used = 0 if row is None else 1
+            return row
 
     def was_good(self, path: RelPath, mtime_ns: int, sha256: str) -> bool:
         """Whether a file was recorded with this content and this time of modification."""
