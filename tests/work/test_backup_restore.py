@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from zimage_syncd.model.plan import Fetch, Keep, LinkMode
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import RepoId, RepoType
 from zimage_syncd.report.text import report_text
+from zimage_syncd.stores import archive_blobs
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
@@ -307,3 +309,22 @@ def test_a_damaged_file_under_restore_is_mended_by_chunk_and_kept_aside(
     assert result.written_bytes == CHUNK_BYTES
     assert blob.read_bytes() == files["big/model.safetensors"]
     assert [place.read_bytes() for place in bench.quarantined()] == [bytes(data)]
+
+
+def test_many_files_are_not_one_task_each(
+    bench: Bench, archive: ObjectArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one task for each of 100,000 files the tasks alone took 100 MB."""
+    hf_snapshot(bench.root, {f"data/{number:04}.txt": b"%d" % number for number in range(300)})
+    tasks: list[object] = []
+    submit = ThreadPoolExecutor.submit
+    monkeypatch.setattr(
+        ThreadPoolExecutor, "submit", lambda pool, *words: (tasks.append(words), submit(pool, *words))[1]
+    )
+    monkeypatch.setattr(archive_blobs, "_LISTED_FROM", 1)
+
+    report = backup(bench.site(), [archive], ALL, accept_changed=False)
+
+    assert [result.action for result in report.snapshots] == ["backed up"]
+    assert len(blobs(bench)) == 300
+    assert len(tasks) < 20

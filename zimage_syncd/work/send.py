@@ -157,6 +157,16 @@ def _each(site: Site, items: Sequence[_Item], act: Callable[[_Item], None], sent
             with sent.lock:
                 sent.findings.append(finding_of(failure))
 
-    largest_first = sorted(items, key=lambda item: -item.size_bytes)
+    largest_first = iter(sorted(items, key=lambda item: -item.size_bytes))  # one `next` is one step for all threads
+
+    def work(_number: int) -> None:
+        try:
+            for item in largest_first:
+                guarded(item)
+        except BaseException:
+            sent.given_up = True
+            raise
+
+    # One task a thread: with one for each of 100,000 files the tasks alone took 100 MB.
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="backup") as pool:
-        list(pool.map(guarded, largest_first))
+        list(pool.map(work, range(_WORKERS)))
