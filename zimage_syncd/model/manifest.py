@@ -34,7 +34,11 @@ FORMAT = 1
 """The format's version; a reader refuses any other."""
 
 
+_HEAD = f'{{"chunk_bytes":{CHUNK_BYTES},"entries":['.encode()
+"""How canonical JSON begins."""
+
 _ENTRIES_A_PIECE = 1000
+_WINDOW_BYTES = 2**20
 
 MAX_ENTRIES = 1_000_000
 MAX_MANIFEST_BYTES = 512 * 2**20
@@ -132,7 +136,7 @@ class Manifest:
 
     def _pieces(self) -> Iterator[bytes]:
         """The canonical JSON, a thousand entries at a time: with 100,000 files it is tens of megabytes."""
-        yield f'{{"chunk_bytes":{CHUNK_BYTES},"entries":['.encode()
+        yield _HEAD
         for start in range(0, len(self.entries), _ENTRIES_A_PIECE):
             texts = map(_entry_text, self.entries[start : start + _ENTRIES_A_PIECE])
             yield (("," if start else "") + ",".join(texts)).encode()
@@ -166,7 +170,7 @@ class Manifest:
         if len(data) > MAX_MANIFEST_BYTES:
             raise ManifestInvalid(name, f"{len(data)} bytes; at most {MAX_MANIFEST_BYTES} are read")
         try:
-            manifest = _read(json.loads(data, object_hook=_entry_or_document))
+            manifest = _read(_parsed(data))
         except Failure as failure:
             if isinstance(failure, ManifestInvalid):
                 raise
@@ -219,6 +223,38 @@ def _read(document: Any) -> Manifest:  # noqa: ANN401 - JSON from outside; every
         _text(document["revision"]),
     )
     return Manifest(key, Proof(document["proof"]), tuple(entries))
+
+
+def _parsed(data: bytes) -> Any:  # noqa: ANN401 - JSON from outside
+    """The document with its entries as their types.
+
+    A canonical manifest is read a window at a time: its text as a whole would be a second copy of it. Whatever looks
+    otherwise is left to the JSON library, which says what is wrong.
+    """
+    entries: list[Entry | dict[str, Any]] = []
+    decoder = json.JSONDecoder(object_hook=_entry_or_document)
+    at, window_bytes = len(_HEAD), _WINDOW_BYTES
+    while data.startswith(_HEAD) and len(entries) < MAX_ENTRIES:
+        window = data[at : at + window_bytes].decode("latin-1")
+        inside = 0
+        try:
+            while window[inside : inside + 1] == "{":
+                entry, end = decoder.raw_decode(window, inside)
+                if window[end : end + 1] not in {",", "]"}:
+                    break  # the window ends here, or this is not canonical
+                entries.append(entry)
+                inside = end + 1
+                if window[end] == "]":
+                    rest = json.loads(b"{" + data[at + inside + 1 :])
+                    return {**json.loads(_HEAD + b"]}"), **rest, "entries": entries}
+        except json.JSONDecodeError:
+            pass  # cut by the window's end, most likely
+        if inside == 0:
+            if at + window_bytes >= len(data):
+                break
+            window_bytes *= 2  # one entry, such as a long list, is larger than the window
+        at += inside
+    return json.loads(data, object_hook=_entry_or_document)
 
 
 def _entry_or_document(document: dict[str, Any]) -> Entry | dict[str, Any]:
