@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.clock import SystemClock
 from zimage_syncd.model import problems
+from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.manifest import CHUNK_BYTES
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.report import Report
@@ -259,6 +261,36 @@ def test_a_bad_source_alone_is_asked_a_bounded_number_of_times_and_leaves_nothin
     report = world.restore(world.near())
     assert report.exit_code == 0
     world.assert_whole()
+
+
+def test_a_source_that_drips_is_late_and_the_other_one_is_asked(world: World) -> None:
+    world.spoil(Drip(500, 0.1), times=EVERY)
+    began_s = time.monotonic()
+    report = world.restore(world.near(), world.far())
+    assert time.monotonic() - began_s < 60  # alone it takes three hours
+    world.assert_whole()
+    assert any("late" in finding.detail and "near" in finding.detail for finding in report.findings)
+    assert used(report)["far"] >= world.origin.payload_bytes - 100_000
+
+
+def test_a_stop_while_a_source_drips_is_honoured_within_seconds(world: World) -> None:
+    world.spoil(Drip(500, 0.1), times=EVERY)
+    asked_s: list[float] = []
+
+    class StopSoon:
+        """Asks to stop after two seconds of payload."""
+
+        def check(self) -> None:
+            if world.requests() and not asked_s:
+                asked_s.append(time.monotonic() + 2)
+            if asked_s and time.monotonic() > asked_s[0]:
+                raise Stopped("test")
+
+    world.bench.cancel = StopSoon()  # type: ignore[assignment]
+    with pytest.raises(Stopped):
+        world.restore(world.near())
+    assert time.monotonic() - asked_s[0] < 10
+    world.assert_nothing_false()
 
 
 def test_a_storm_that_passes_within_seconds_is_lived_through(world: World) -> None:

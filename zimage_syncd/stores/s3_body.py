@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import time
+from collections.abc import Callable
 from typing import Any
+
+_AT_MOST_S = 1.0
+"""How long one reading gathers bytes before it gives what it has: whoever reads may want to stop, or ask elsewhere."""
 
 
 class Body:
@@ -12,22 +17,53 @@ class Body:
     urllib3 2.8 implements `readinto` by reading into new bytes and copying them; http.client's own reads from the
     socket into the buffer, which takes a fifth less of a processor (measured). That one is used where the body comes as
     it is: no content coding, no chunks, and objects that look as expected.
+
+    Args:
+        stream: of botocore.
+        monotonic_s: the time, in seconds.
     """
 
-    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - botocore has no types at run time
+    def __init__(
+        self,
+        stream: Any,  # noqa: ANN401 - botocore has no types at run time
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stream = stream
+        self._monotonic_s = monotonic_s
         self._raw: Any = getattr(stream, "_raw_stream", None)
         plain = getattr(self._raw, "_fp", None)
         direct = isinstance(plain, http.client.HTTPResponse) and not plain.chunked and not _is_coded(self._raw)
         self._plain = plain if direct and isinstance(plain, http.client.HTTPResponse) else None
 
     def readinto(self, room: memoryview) -> int:
-        """Reads some bytes; 0 at the end, or where the connection was closed before it.
+        """Reads what comes within about a second; 0 at the end, or where the connection was closed before it.
 
         Raises:
             OSError, http.client.HTTPException: the connection broke; through urllib3 also its and botocore's errors.
         """
-        return int(self._stream.readinto(room)) if self._plain is None else self._plain.readinto(room)
+        if self._plain is None:
+            return int(self._stream.readinto(room))
+        if not self._plain.length:
+            return self._plain.readinto(room)
+        return self._gather(self._plain, room[: self._plain.length])
+
+    def _gather(self, plain: http.client.HTTPResponse, room: memoryview) -> int:
+        """Fills the room, or as much of it as comes in time.
+
+        `HTTPResponse.readinto` waits for the last byte, and every byte that drips in starts its timeout anew. So this
+        takes from the reader below, and keeps the count of what is left for http.client.
+        """
+        until_s = self._monotonic_s() + _AT_MOST_S
+        got = 0
+        while got < len(room):
+            count = plain.fp.readinto1(room[got:])
+            got += count
+            plain.length = (plain.length or 0) - count
+            if not count or self._monotonic_s() >= until_s:
+                break
+        if not plain.length or not got:
+            plain.readinto(room[:1] if plain.length else room[:0])  # reads nothing; lets go of an ended connection
+        return got
 
     def close(self) -> None:
         """Lets go of it; a connection whose body was read to its end serves the next request."""
