@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from zimage_syncd.config import HUBS, Config, StoreKind
 from zimage_syncd.config.places import inside
+from zimage_syncd.daemon.state import LastRuns, schedule_path
+from zimage_syncd.disk.document import read_document, write_document
 from zimage_syncd.disk.links import make_cache_link
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import (
@@ -86,7 +89,21 @@ class CacheServices:
                 for note in notes:
                     self.workshop.monitor.note(note)
                 raise
+        if any(result.linked_bytes for result in report.snapshots):
+            notes.append(self._queue_deep())
         return self.keep(replace(report, notes=(*report.notes, *notes), findings=(*report.findings, *findings)))
+
+    def _queue_deep(self) -> str:
+        """Asks the daemon for a deep verification, and tells of it."""
+        try:
+            self._last_runs().queue("deep", self.workshop.clock.now())
+        except Failure as failure:
+            return f"a deep verification could not be queued: {failure}"
+        return "a deep verification is queued: `zimage-syncd run` begins it within a minute"
+
+    def _last_runs(self) -> LastRuns:
+        place = schedule_path(self.workshop.state_directory)
+        return LastRuns(partial(read_document, place), partial(write_document, place))
 
     def plan_restore(self, selection: Selection, *, source: str | None, to: str | None, mode: LinkMode | None) -> Plan:
         """What `restore` would do; writes nothing."""

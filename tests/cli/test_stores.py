@@ -132,6 +132,8 @@ class TestCacheTree:
     def test_symlinks_lead_to_the_mounts_payload_only(self, machine: Machine, tree: Path) -> None:
         said = machine.run("restore", "--mode", "symlink").stdout
         assert "what is linked was not read" in said
+        assert "a deep verification is queued" in said
+        assert "deep queued" in (machine.cache / ".zimage-syncd/schedule.json").read_text()
         assert "verified" not in said
         payload = list((machine.cache / "hub/models--org--name/blobs").iterdir())
         assert payload

@@ -158,3 +158,46 @@ def test_what_lies_in_the_state_file_is_not_trusted() -> None:
         assert LastRuns(world.read, world.write).get("quick") is None
     world.state = b'{"quick": "2026-01-01T00:00:00+00:00"}'
     assert LastRuns(world.read, world.write).get("quick") == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_queued_job_runs_at_once_although_it_has_no_schedule_and_only_once() -> None:
+    world = World()
+    runs = LastRuns(world.read, world.write)
+    runs.queue("quick", world.clock.now())
+    service = world.service()
+    for _ in range(3):
+        service._timer.ask()
+        run_until_idle(service)
+        world.clock.move(61)
+    assert world.calls == ["quick"]
+    assert runs.queued("quick") is None
+    runs.queue("quick", world.clock.now())
+    service._timer.ask()
+    run_until_idle(service)
+    assert world.calls == ["quick"] * 2
+
+
+def test_a_queued_job_that_failed_or_was_put_off_stays_queued_for_the_next_start() -> None:
+    for failure in (CacheBusy("lock", "held"), DataDiskMissing("/mnt")):
+        world = World()
+        runs = LastRuns(world.read, world.write)
+        runs.queue("quick", world.clock.now())
+        world.failure = failure
+        for _ in range(2):
+            service = world.service()
+            service._timer.ask()
+            run_until_idle(service)
+            world.clock.move(61)
+            world.failure = None
+        assert world.calls == ["quick"] * 2
+        assert runs.queued("quick") is None
+
+
+def test_what_is_queued_while_the_job_runs_is_not_forgotten() -> None:
+    world = World()
+    runs = LastRuns(world.read, world.write)
+    began_at = world.clock.now()
+    world.clock.move(5)
+    runs.queue("quick", world.clock.now())
+    runs.done("quick", began_at)
+    assert runs.queued("quick") == world.clock.now()

@@ -45,6 +45,7 @@ class Timer:
         zone: tzinfo,
         identity: str,
         since: datetime | None = None,
+        queued: Callable[[str], datetime | None] = lambda _: None,
     ) -> None:
         """Prepares; nothing runs yet.
 
@@ -57,6 +58,8 @@ class Timer:
             identity: the cache's id, which spreads the jobs of many machines over the jitter.
             since: from when on slots count for a job that never ran; None for this moment. A machine that is never on
                 at a slot runs the job only if this is a time that outlives a restart.
+            queued: when somebody asked for a run that has not been made, UTC, or None. It is submitted once; one that
+                is put off or fails then waits for its slot, or for the next start.
         """
         self._schedules = dict(schedules)
         self._last_runs = last_runs
@@ -65,6 +68,7 @@ class Timer:
         self._zone = zone
         self._spreads = {name: spread_of(identity, name) for name in schedules}
         self._since = since if since is not None else clock.now()
+        self._queued = queued
         self._submitted: dict[str, datetime] = {}
         self._scheduler: BackgroundScheduler | None = None
 
@@ -97,7 +101,7 @@ class Timer:
         return self._next_runs(self._clock.now())
 
     def _next_runs(self, now: datetime) -> dict[str, datetime | None]:
-        return {
+        slots = {
             name: next_due(
                 schedule,
                 last_run=self._last_run(name, now),
@@ -108,6 +112,14 @@ class Timer:
             )
             for name, schedule in self._schedules.items()
         }
+        return {name: self._asked_for(name, now) or slot for name, slot in slots.items()}
+
+    def _asked_for(self, name: str, now: datetime) -> datetime | None:
+        """When a run was asked for that has not been submitted; a clock that ran ahead then does not delay it."""
+        asked_at, submitted_at = self._queued(name), self._submitted.get(name)
+        if asked_at is None or (submitted_at is not None and submitted_at >= min(asked_at, now)):
+            return None
+        return min(asked_at, now)
 
     def _last_run(self, name: str, now: datetime) -> datetime | None:
         """The later of what is recorded and what was submitted, for a job may still wait or run."""

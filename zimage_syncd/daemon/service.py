@@ -60,7 +60,8 @@ class Service:
         self._blocked = False
         self._looked_s = clock.monotonic_s()
         schedules = {**duties.schedules, _LOOK_AGAIN: _EVERY_MINUTE}
-        self._timer = Timer(schedules, duties.last_runs.get, self._submit, clock, zone, duties.identity, since)
+        runs = duties.last_runs
+        self._timer = Timer(schedules, runs.get, self._submit, clock, zone, duties.identity, since, runs.queued)
 
     def stop(self) -> None:
         """Asks the service to end; the job under way ends between two chunks."""
@@ -109,6 +110,7 @@ class Service:
                 self._duties.last_runs.set(name, began_at)
                 raise
             self._duties.last_runs.set(name, began_at)
+            self._duties.last_runs.done(name, began_at)
             self._tell(report)
 
         return act

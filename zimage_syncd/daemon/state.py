@@ -1,4 +1,4 @@
-"""When each scheduled job last ran, kept on the data disk so that a reset does not forget it."""
+"""When each scheduled job last ran, and which are asked for; on the data disk, so that a reset does not forget it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,30 @@ class LastRuns:
     def set(self, job: str, moment: datetime) -> None:
         """Remembers a run."""
         document = {**(self._read() or {}), job: moment.isoformat()}
-        self._write(json.dumps(document, indent=2, sort_keys=True).encode() + b"\n")
+        self._write(_bytes_of(document))
+
+    def queue(self, job: str, moment: datetime) -> None:
+        """Asks for a run as soon as a daemon is there, whatever the schedule says."""
+        self.set(_queued(job), moment)
+
+    def queued(self, job: str) -> datetime | None:
+        """When somebody asked for a run that has not been made; None where nobody did."""
+        return self.get(_queued(job))
+
+    def done(self, job: str, began_at: datetime) -> None:
+        """A run that began then has ended well: what was asked for until then is done."""
+        asked_at = self.queued(job)
+        if asked_at is not None and asked_at <= began_at:
+            document = {name: value for name, value in (self._read() or {}).items() if name != _queued(job)}
+            self._write(_bytes_of(document))
+
+
+def _queued(job: str) -> str:
+    return f"{job} queued"
+
+
+def _bytes_of(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
 
 
 def schedule_path(state_directory: str) -> str:
