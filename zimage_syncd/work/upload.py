@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from zimage_syncd.digest import FileDigests, FileHasher
-from zimage_syncd.model.failures import FileChanging, FileDamaged
+from zimage_syncd.model.failures import DiskError, FileChanging, FileDamaged
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.ports import Archive, BlobUpload, FileStat, Ledger, OnBytes
 
@@ -32,6 +32,8 @@ class HashingWindow:
         self._on_bytes = on_bytes
         self._position = 0
         self._hashed = 0
+        self.failure: OSError | None = None
+        """Why the last reading gave nothing; a library that sends this may turn it into an error of its own."""
 
     def __len__(self) -> int:
         return self._length
@@ -50,7 +52,12 @@ class HashingWindow:
         """Up to `size` more bytes; hashed when they are read for the first time."""
         left = self._length - self._position
         count = left if size < 0 else min(size, left)
-        data = os.pread(self._descriptor, count, self._start + self._position)
+        try:
+            data = os.pread(self._descriptor, count, self._start + self._position)
+        except OSError as error:
+            self.failure = error
+            raise
+        self.failure = None
         fresh = self._position + len(data) - self._hashed
         if fresh > 0:
             self._hasher.update(memoryview(data)[len(data) - fresh :])
@@ -95,6 +102,7 @@ def upload_file(
         All digests of what was sent.
 
     Raises:
+        DiskError: the disk cannot give the content.
         FileDamaged: the content hashes to something else; nothing appeared in the archive.
         FileChanging: the file became shorter while it was read.
         StoreUnreachable, StoreDenied, StoreBroken, DeviceFull: as their names say.
@@ -105,7 +113,7 @@ def upload_file(
     upload = archive.begin_blob(sha256, stat.size_bytes)
     ledger.know_upload(archive.name, sha256, upload.id)
     try:
-        digests = _send_parts(upload, descriptor, stat.size_bytes, on_bytes)
+        digests = _send_parts(upload, path, descriptor, stat.size_bytes, on_bytes)
         _check(path, stat, digests, sha256)
         upload.complete()
     except BaseException:
@@ -116,13 +124,18 @@ def upload_file(
     return digests
 
 
-def _send_parts(upload: BlobUpload, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> FileDigests:
+def _send_parts(upload: BlobUpload, path: RelPath, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> FileDigests:
     hasher = FileHasher(size_bytes)
     for number, start in enumerate(range(0, size_bytes, upload.part_bytes), 1):
         length = min(upload.part_bytes, size_bytes - start)
         window = HashingWindow(descriptor, start, length, hasher, on_bytes)
-        upload.put_part(number, window)
-        hasher = window.finished_hasher()
+        try:
+            upload.put_part(number, window)
+            hasher = window.finished_hasher()
+        except Exception:
+            if window.failure is not None:
+                raise DiskError(path, str(window.failure.strerror)) from window.failure
+            raise
     return hasher.digests()
 
 
@@ -136,7 +149,10 @@ def _put_small(
     *,
     replace: bool,
 ) -> FileDigests:
-    data = os.pread(descriptor, stat.size_bytes + 1, 0)
+    try:
+        data = os.pread(descriptor, stat.size_bytes + 1, 0)
+    except OSError as error:
+        raise DiskError(path, str(error.strerror)) from error
     hasher = FileHasher(len(data))
     hasher.update(data)
     digests = hasher.digests()
