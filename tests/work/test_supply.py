@@ -175,3 +175,17 @@ def test_the_third_corrupt_chunk_of_a_source_makes_it_the_last_one_asked(supply:
     assert [source.name for source in supply.in_order()] == ["near", "far"]
     supply.served_wrong(near)
     assert [source.name for source in supply.in_order()] == ["far", "near"]
+
+
+def test_a_reserved_source_is_not_read_from_for_speed_alone(near: StrainedSource, clock: HeldClock) -> None:
+    class Hub(StrainedSource):
+        def is_reserved(self) -> bool:
+            return True
+
+    supply = Supply([near, Hub("hub", {})], clock, workers=2, most=32)
+    for _ in range(40):
+        window(supply, clock, MB)
+    assert "hub" not in names(supply)
+    for _ in range(3):
+        supply.failed(near, GONE)
+    assert "hub" in names(supply)

@@ -19,6 +19,9 @@ WORTH_KEEPING = 1.08
 FIRST_HOLD = 8
 """Windows until a share that brought nothing is tried again; doubled each time."""
 
+_NEVER = 2**62
+"""Windows until a share that is never grown may be grown."""
+
 AFTER_SETBACK = 4
 """Windows without growth after a source asked for less."""
 
@@ -49,15 +52,16 @@ class Shares:
     """What is being tried in the present window."""
 
     @classmethod
-    def first(cls, sources: int, workers: int) -> Shares:
+    def first(cls, sources: int, workers: int, reserved: Collection[int] = ()) -> Shares:
         """All workers read from the nearest source.
 
         Args:
             sources: how many there are, from 1.
             workers: how many to begin with, from 1.
+            reserved: sources whose share is never grown; they inherit workers where no other source is left.
         """
         # The first window fills pipes and measures nothing; a later source is tried after the first one's growth.
-        holds = tuple(2 + 2 * number for number in range(sources))
+        holds = tuple(_NEVER if number in reserved else 2 + 2 * number for number in range(sources))
         return cls((workers, *([0] * (sources - 1))), holds, (FIRST_HOLD,) * sources)
 
     @property

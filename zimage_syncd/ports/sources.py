@@ -56,6 +56,14 @@ class ChunkSource(Protocol):
 
 
 @runtime_checkable
+class Reserved(Protocol):
+    """A source that may be one for what no other source has right, such as a hub."""
+
+    def is_reserved(self) -> bool:
+        """Whether it is never read from for speed alone."""
+
+
+@runtime_checkable
 class Strained(Protocol):
     """A source that can tell when it is asked for too much."""
 

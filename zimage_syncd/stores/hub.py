@@ -121,6 +121,10 @@ class PublishedFiles:
             raise BlobMissing(file.path, f"{self.name}: the publisher's repository has no such file")
         return HubRead(connection, published, file.size_bytes, self._sleep).pieces(offset, length, buffer)
 
+    def is_reserved(self) -> bool:
+        """A hub is far away and counts requests: it is asked for what no store has intact."""
+        return True
+
     def local_path(self, file: FileEntry) -> str | None:  # noqa: ARG002 - the port's
         """None: a hub is nowhere mounted."""
         return None

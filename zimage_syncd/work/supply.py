@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from zimage_syncd.decide.shares import WINDOW_S, Shares, after_window
 from zimage_syncd.model.failures import Failure, StoreUnreachable
-from zimage_syncd.ports import ChunkSource, Clock, Strained
+from zimage_syncd.ports import ChunkSource, Clock, Reserved, Strained
 
 _GIVE_UP_AFTER = 3
 """Failures in a row after which a source that cannot be reached is left alone for this transfer."""
@@ -47,7 +47,10 @@ class Supply:
         self._clock = clock
         self._most = max(workers, most)
         self._lock = threading.Lock()
-        self._shares = Shares.first(max(1, len(sources)), workers)
+        reserved = {
+            number for number, source in enumerate(sources) if isinstance(source, Reserved) and source.is_reserved()
+        }
+        self._shares = Shares.first(max(1, len(sources)), workers, reserved)
         self._failures = [0] * len(self._sources)
         self._corrupt = [0] * len(self._sources)
         self._distrusted: set[int] = set()
