@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 from collections.abc import Callable
@@ -12,11 +13,15 @@ import pytest
 from tests.support.caches import hf_snapshot, modelscope_snapshot
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
+from zimage_syncd.model.failures import DiskError
 from zimage_syncd.model.manifest import CHUNK_BYTES
+from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.selection import Selection
+from zimage_syncd.ports import FileStat
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
+from zimage_syncd.work.upload import upload_file
 
 
 def failing(bad: set[int], read: Callable[..., object]) -> Callable[..., object]:
@@ -54,3 +59,30 @@ def test_an_unreadable_file_is_named_and_the_other_snapshot_is_backed_up(
     assert any(finding.subject.endswith(str(at.name)) for at in places) or "big/model" in finding.subject
     assert not [at for at in (bench.directory / "bucket").rglob(".*") if at.is_file()]
     assert backup(bench.site(), [archive], Selection(), accept_changed=False).exit_code == 0
+
+
+def test_a_small_file_with_a_bad_sector_in_its_middle_is_unreadable_not_shorter(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"x" * 10_000
+    at = bench.directory / "small.json"
+    at.write_bytes(data)
+    (bench.directory / "bucket").mkdir()
+    store = DirectoryStore(str(bench.directory / "bucket"), "owner-1")
+    site = bench.site()
+    archive = ObjectArchive("bucket", store, bench.clock, "owner-1", site.owns, "test-host")
+    read = os.pread
+
+    def act(descriptor: int, count: int, offset: int) -> bytes:
+        if offset >= 4096:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, min(count, 4096 - offset), offset)
+
+    with at.open("rb") as file:
+        stat = os.fstat(file.fileno())
+        found = FileStat(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_mode)
+        sha256 = hashlib.sha256(data).hexdigest()
+        monkeypatch.setattr(os, "pread", act)
+        with pytest.raises(DiskError, match="Input/output error"):
+            upload_file(archive, site.ledger, RelPath("small.json"), file.fileno(), found, sha256, lambda _count: None)
+    assert not [at for at in (bench.directory / "bucket").rglob("*") if at.is_file()]

@@ -149,10 +149,7 @@ def _put_small(
     *,
     replace: bool,
 ) -> FileDigests:
-    try:
-        data = os.pread(descriptor, stat.size_bytes + 1, 0)
-    except OSError as error:
-        raise DiskError(path, str(error.strerror)) from error
+    data = _read_small(path, descriptor, stat.size_bytes)
     hasher = FileHasher(len(data))
     hasher.update(data)
     digests = hasher.digests()
@@ -160,6 +157,23 @@ def _put_small(
     archive.put_blob(sha256, data, replace=replace)
     on_bytes(len(data))
     return digests
+
+
+def _read_small(path: RelPath, descriptor: int, size_bytes: int) -> bytes:
+    """The content, and one byte more if the file grew.
+
+    Before a bad sector the kernel gives what it could read, and the error only to the next reading: one short reading
+    says nothing about the file's length.
+    """
+    pieces: list[bytes] = []
+    position = 0
+    try:
+        while position <= size_bytes and (piece := os.pread(descriptor, size_bytes + 1 - position, position)):
+            pieces.append(piece)
+            position += len(piece)
+    except OSError as error:
+        raise DiskError(path, str(error.strerror)) from error
+    return b"".join(pieces)
 
 
 def _check(path: RelPath, stat: FileStat, digests: FileDigests, sha256: str) -> None:
