@@ -167,3 +167,69 @@ def test_the_same_bytes_twice_in_one_snapshot_come_from_the_one_that_is_there(
     assert report.exit_code == 0
     assert (place / "two.bin").read_bytes() == data
     assert store.blob_bytes == 0
+
+
+def test_the_same_bytes_twice_in_one_snapshot_are_downloaded_once(
+    bench: Bench, archive: ObjectArchive, store: CountedStore, content: random.Random
+) -> None:
+    big, small = content.randbytes(2 * CHUNK_BYTES + 99), content.randbytes(500)
+    files = {"one.bin": big, "two.bin": big, "one.txt": small, "two.txt": small, "three.txt": small}
+    place = modelscope_snapshot(bench.root, {**pipeline_files(), **files})
+    assert backup(bench.site(), [archive], ALL, accept_changed=False).exit_code == 0
+    before = listing(bench.root)
+    unique = sum(blob.stat().st_size for blob in (bench.directory / "bucket/blobs").rglob("*") if blob.is_file())
+    lose_modelscope(bench)
+    shutil.rmtree(bench.state / "manifests")
+    report = bring_back(bench, archive)
+    assert report.exit_code == 0
+    assert listing(bench.root) == before
+    assert (place / "two.bin").read_bytes() == big
+    assert store.blob_bytes == unique
+    # The pipeline's own files repeat, too.
+    assert sources(report) == {"bucket": unique, "this disk": report.snapshots[0].total_bytes - unique}
+    assert report.snapshots[0].total_bytes - unique >= len(big) + 2 * len(small)
+    assert bench.partials() == []
+
+
+def test_chunks_that_repeat_within_and_between_files_of_other_content_are_downloaded_once(
+    bench: Bench, archive: ObjectArchive, store: CountedStore, content: random.Random
+) -> None:
+    chunk, other = content.randbytes(CHUNK_BYTES), content.randbytes(CHUNK_BYTES)
+    # Each file waits for a chunk of the other one while neither has its final name.
+    files = {"one.bin": chunk + other + chunk + b"1", "two.bin": other + chunk + other + b"2"}
+    modelscope_snapshot(bench.root, {**pipeline_files(), **files})
+    assert backup(bench.site(), [archive], ALL, accept_changed=False).exit_code == 0
+    before = listing(bench.root)
+    rest = sum(
+        blob.stat().st_size
+        for blob in (bench.directory / "bucket/blobs").rglob("*")
+        if blob.is_file() and blob.stat().st_size < CHUNK_BYTES
+    )
+    lose_modelscope(bench)
+    shutil.rmtree(bench.state / "manifests")
+    assert bring_back(bench, archive).exit_code == 0
+    assert listing(bench.root) == before
+    assert store.blob_bytes == rest + 2 * CHUNK_BYTES + 2
+
+
+def test_what_an_earlier_snapshot_of_the_run_brought_is_at_hand_although_another_file_of_it_failed(
+    bench: Bench, archive: ObjectArchive, store: CountedStore, whole: dict[str, tuple[object, ...]], twin: Path
+) -> None:
+    own = bench.root / "models/org--name/snapshots/master/own.bin"
+    own.write_bytes(b"only in this layout")
+    assert backup(bench.site(), [archive], ALL, accept_changed=True).exit_code == 0
+    shutil.rmtree(bench.root)
+    bench.root.mkdir()
+    shutil.rmtree(bench.state / "manifests")
+    size = twin_bytes = 0
+    for blob in (bench.directory / "bucket/blobs").rglob("*"):
+        if blob.is_file():
+            size, twin_bytes = size + blob.stat().st_size, max(twin_bytes, blob.stat().st_size)
+            if blob.read_bytes() in (b"only in this layout", pipeline_files()["model_index.json"]):
+                size -= blob.stat().st_size
+                blob.unlink()
+    report = restore(bench.site(), [RestoreSource(archive, LinkMode.COPY)], ALL)
+    assert report.exit_code == 2
+    assert [result.action for result in report.snapshots] == ["failed", "failed"]
+    assert store.blob_bytes == size
+    assert sources(report)["this disk"] >= twin_bytes

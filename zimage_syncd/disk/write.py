@@ -115,11 +115,13 @@ class CacheDisk:
         finally:
             os.close(descriptor)
 
+    def partial_path(self, path: RelPath) -> RelPath:
+        """Where the partial of `path` lies, for `open_read`."""
+        return RelPath("/".join((*path.parts[:-1], partial_name(path))))
+
     def partial_bytes(self, path: RelPath) -> int:
         """Bytes that the partial of `path` occupies on the disk already; 0 where there is none."""
-        name = partial_name(path)
-        place = RelPath("/".join((*path.parts[:-1], name)))
-        status = self._tree.lstat(place)
+        status = self._tree.lstat(self.partial_path(path))
         return 0 if status is None or not is_regular(status) else status.st_blocks * 512
 
     def finish_file(self, partial: Partial, mode: int, *, keep_old: bool) -> FileStat:
@@ -255,7 +257,7 @@ class CacheDisk:
         Returns:
             How many were removed.
         """
-        kept = {"/".join((*path.parts[:-1], partial_name(path))) for path in keep}
+        kept = {self.partial_path(path) for path in keep}
         removed = 0
         for directory in sorted({path.parts[:-1] for path in beside}):
             try:

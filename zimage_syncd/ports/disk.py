@@ -141,6 +141,9 @@ class Disk(Protocol):
     def can_reflink(self, source: str) -> bool:
         """Whether files here can share extents with a file of a store."""
 
+    def partial_path(self, path: RelPath) -> RelPath:
+        """Where the partial of `path` lies, for `open_read`."""
+
     def partial_bytes(self, path: RelPath) -> int:
         """Bytes that the partial of `path` occupies on the disk already."""
 

@@ -69,13 +69,20 @@ class Applier:
         self._monitor = monitor
         self._cancel = cancel
 
-    def apply(self, plan: SnapshotPlan, sources: Sequence[ChunkSource], awaited: Iterable[RelPath] = ()) -> Applied:
+    def apply(
+        self,
+        plan: SnapshotPlan,
+        sources: Sequence[ChunkSource],
+        awaited: Iterable[RelPath] = (),
+        brought: Sequence[FileEntry] = (),
+    ) -> Applied:
         """Does what the plan says; what failed is in the result, and the rest is done.
 
         Args:
             plan: one snapshot's.
             sources: where chunks come from.
             awaited: payload of other snapshots of the same run, whose partials are gone on with later.
+            brought: files that the same run has brought: their chunks are at hand, recorded or not.
 
         Raises:
             Stopped: somebody asked to stop; partials stay for the next run.
@@ -93,7 +100,7 @@ class Applier:
                 case Keep() | Link():
                     pass
         kept = [action.entry for action in plan.actions if isinstance(action, Keep)]
-        right = [entry for entry in kept if isinstance(entry, FileEntry)]
+        right = [*(entry for entry in kept if isinstance(entry, FileEntry)), *brought]
         at_hand = find_at_hand(self._disk, self._shelf, [gather.file for gather in gathers], right)
         done.gathered = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand).run(gathers)
         done.failed.update({path: finding_of(failure) for path, failure in done.gathered.failed.items()})

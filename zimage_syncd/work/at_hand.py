@@ -1,13 +1,17 @@
-"""Chunks that lie on this disk already, under other names: the same weights in another library's layout, mostly.
+"""Chunks that lie on this disk under other names: the same weights in another library's layout, mostly.
+
+They lay there before, or have arrived in the same transfer, maybe in a file that has no final name yet.
 
 A hint only: what is read is compared like everything else, and what is not right is fetched from a store.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zimage_syncd.digest import read_pieces
@@ -40,6 +44,7 @@ class AtHand:
     def __init__(self, disk: Disk | None = None, places: Mapping[str, Place] | None = None) -> None:
         self._disk = disk
         self._places = dict(places or {})
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -52,7 +57,16 @@ class AtHand:
 
     def forget(self, digest: str) -> None:
         """A chunk was not what it seemed to be."""
-        self._places.pop(digest, None)
+        with self._lock:
+            self._places.pop(digest, None)
+
+    def arrived(self, file: FileEntry, chunks: Iterable[int]) -> None:
+        """Chunks of a file count: from now on they are here, in its partial or under its final name."""
+        if self._disk is None:
+            return
+        with self._lock:
+            for index in chunks:
+                self._places.setdefault(file.chunks[index], Place(file.path, index * CHUNK_BYTES))
 
     def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
         """Yields one chunk of a file from wherever it lies (see `ports.ChunkSource.read`).
@@ -64,10 +78,9 @@ class AtHand:
         place = self._places.get(file.chunks[offset // CHUNK_BYTES])
         if place is None or self._disk is None:
             raise BlobMissing(file.path, f"{NAME} does not have this chunk")
-        try:
-            descriptor = self._disk.open_read(place.path)
-        except FileNotFoundError as error:
-            raise BlobMissing(file.path, f"{NAME}: {place.path} is gone") from error
+        descriptor = _opened(self._disk, place.path)
+        if descriptor is None:
+            raise BlobMissing(file.path, f"{NAME}: {place.path} is gone")
         try:
             yield from read_pieces(descriptor, place.offset, length, buffer)
         except OSError as error:
@@ -78,6 +91,14 @@ class AtHand:
     def local_path(self, file: FileEntry) -> str | None:  # noqa: ARG002 - chunks, not files
         """Nothing is linked to what another snapshot owns."""
         return None
+
+
+def _opened(disk: Disk, path: RelPath) -> int | None:
+    """A file that is there or on its way; a partial that gets its final name while we look is found under that."""
+    for place in (path, disk.partial_path(path), path):
+        with contextlib.suppress(FileNotFoundError):
+            return disk.open_read(place)
+    return None
 
 
 def find_at_hand(

@@ -142,6 +142,7 @@ class Fetcher:
                     got.add(index)
                     run.file.partial.start_writeback(index * CHUNK_BYTES, entry.chunk_length(index))
                     self._took(source, entry.chunk_length(index))
+                    self._at_hand.arrived(entry, (index,))
                 else:
                     trouble = self._served_wrong(source, entry, index, found)
             if len(got) < len(run.chunks) and trouble is None:

@@ -117,6 +117,37 @@ def in_turn(files: Sequence[OpenFile], whole: Sequence[Gather]) -> list[Run | Ga
     return [item for _, _, item in sorted(placed, key=lambda place: place[:2])]
 
 
+def first_and_repeated(
+    tasks: Sequence[Run | Gather], claimed: set[str]
+) -> tuple[list[Run | Gather], list[Run | Gather]]:
+    """What has to come from somewhere, and what is the same again: its chunks are here when the first part is done.
+
+    Args:
+        tasks: in the order in which they are done.
+        claimed: digests of chunks that come earlier; those of `tasks` are added.
+    """
+    first: list[Run | Gather] = []
+    repeated: list[Run | Gather] = []
+    for task in tasks:
+        if isinstance(task, Gather):
+            again = not claimed.isdisjoint(task.file.chunks)
+            claimed.update(task.file.chunks)
+            (repeated if again else first).append(task)
+            continue
+        start = task.chunks.start
+        for index in task.chunks:
+            digest = task.file.entry.chunks[index]
+            if digest in claimed:
+                if start < index:
+                    first.append(Run(task.file, range(start, index)))
+                repeated.append(Run(task.file, range(index, index + 1)))
+                start = index + 1
+            claimed.add(digest)
+        if start < task.chunks.stop:
+            first.append(Run(task.file, range(start, task.chunks.stop)))
+    return first, repeated
+
+
 def _runs(missing: Sequence[int]) -> Iterator[tuple[float, range]]:
     """Where each run stands in what is missing, from 0 to 1, and its chunks."""
     start = 0

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from zimage_syncd.model.failures import LinkModeUnsupported, NoSpace
-from zimage_syncd.model.manifest import Manifest, PointerEntry
+from zimage_syncd.model.manifest import FileEntry, Manifest, PointerEntry
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import Action, Fetch, Keep, Link, LinkMode, Plan, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
@@ -181,10 +181,11 @@ def restore(
     findings = list(prepared.findings)
     awaited = [action.entry.path for snapshot in prepared.plan.snapshots for action in _gathered(snapshot)]
     failed: dict[str, Finding] = {}
+    brought: list[FileEntry] = []
     results = []
     for planned in prepared.plan.snapshots:
         snapshot = replace(planned, actions=tuple(_still_true(action, failed) for action in planned.actions))
-        results.append(_restore_one(site, sources, resort, snapshot, findings, awaited, failed))
+        results.append(_restore_one(site, sources, resort, snapshot, findings, awaited, failed, brought))
     elapsed_s = site.clock.monotonic_s() - started_s
     asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
     notes = () if results else (f"no store holds a snapshot yet: asked {asked}",)
@@ -231,13 +232,15 @@ def _restore_one(
     findings: list[Finding],
     awaited: Sequence[RelPath],
     failed: dict[str, Finding],
+    brought: list[FileEntry],
 ) -> SnapshotResult:
     manifest = plan.manifest
     ordered = sorted(sources, key=lambda item: item.source.name != plan.source)
     site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan))
     stores = [item.source for item in ordered]
-    done = site.applier().apply(plan, [*stores, *last_resort.sources(manifest)], awaited)
+    done = site.applier().apply(plan, [*stores, *last_resort.sources(manifest)], awaited, brought)
     site.monitor.finish()
+    brought.extend(file for file in manifest.files if file.path in done.gathered.finished)
     findings.extend(done.findings)
     for path, missed in done.failed.items():
         if path not in failed:

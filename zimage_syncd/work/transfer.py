@@ -1,7 +1,7 @@
 """Any chunk from any source: workers fetch runs of chunks side by side until every file is whole.
 
 A chunk counts when its digest matches, a file gets its final name when all its chunks count, and one bad file never
-stops the others. What lies on this disk already, under another name, is not fetched.
+stops the others. What lies on this disk already, or arrives now, under another name, is not fetched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zimage_syncd.ports import Cancel, ChunkSource, Clock, Monitor
 from zimage_syncd.work.at_hand import AtHand
 from zimage_syncd.work.crew import Crew
 from zimage_syncd.work.fetcher import Fetcher
-from zimage_syncd.work.gathering import Gather, Gathered, OpenFile, Run, in_turn
+from zimage_syncd.work.gathering import Gather, Gathered, OpenFile, Run, first_and_repeated, in_turn
 from zimage_syncd.work.pull import NotWritten
 from zimage_syncd.work.supply import Supply
 
@@ -59,7 +59,9 @@ class Transfer:
         self._cancel = cancel
         self._most = max(workers, most)
         self._supply = Supply(sources, clock, workers, self._most)
-        self._fetcher = Fetcher(self._supply, at_hand or AtHand(), clock, monitor, cancel)
+        self._at_hand = at_hand or AtHand()
+        self._fetcher = Fetcher(self._supply, self._at_hand, clock, monitor, cancel)
+        self._claimed: set[str] = set()
         self._lock = threading.Lock()
         self._result = Gathered()
 
@@ -87,7 +89,9 @@ class Transfer:
                 wait(opening)  # all of them: what one opens after another was stopped is closed, too
                 for future in opening:
                     future.result()
-                self._work(pool, in_turn(opened, small))
+                # What repeats comes when everything else is there: else two workers would fetch it side by side.
+                for tasks in first_and_repeated(in_turn(opened, small), self._claimed):
+                    self._work(pool, tasks)
             finally:
                 for file in opened:
                     file.partial.close()
@@ -107,6 +111,7 @@ class Transfer:
             opened.append(file)
         if file.present_bytes:
             self._monitor.advance(file.present_bytes)
+            self._at_hand.arrived(file.entry, set(range(len(file.entry.chunks))).difference(file.missing))
         if not file.missing:
             self._finish(file)
 
