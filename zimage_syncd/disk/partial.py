@@ -32,6 +32,12 @@ _SYNC_FILE_RANGE_WRITE = 2
 _NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _NO_REFLINK = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.ETXTBSY})
 
+_UNREADABLE = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
+"""A sector that is lost, and what file systems with checksums say of one. Whoever writes meets his own EIO again."""
+
+_PUNCH_HOLE = 0x01 | 0x02
+"""fallocate(2): FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE (linux/falloc.h)."""
+
 _BACKDATED_NS = 4 * 10**9
 """How far a finished file's time of modification lies before its last write. Whoever writes to it later, even at the
 same tick of the file system's clock (up to 2 s on FAT), leaves another time, so its stat tells (docs/adr/0011)."""
@@ -104,6 +110,9 @@ class PartialFile:
     def missing_chunks(self, file: FileEntry, check: Callable[[], None]) -> list[int]:
         """Indexes of the chunks that do not count yet; what has never been written is not read.
 
+        A chunk that the disk cannot give is missing, too. Its blocks are let go of, so that what is fetched lies in
+        others.
+
         Args:
             file: what the content shall be.
             check: called before each chunk that is hashed; may raise to stop.
@@ -116,11 +125,21 @@ class PartialFile:
         for index, digest in enumerate(file.chunks):
             if index in written:
                 check()
-                with translated(self._where):
-                    if hash_chunk(self._descriptor, index, file.chunk_length(index), buffer) == digest:
-                        continue
+                if self._hash(index, file.chunk_length(index), buffer) == digest:
+                    continue
             missing.append(index)
         return missing
+
+    def _hash(self, index: int, length: int, buffer: memoryview) -> str | None:
+        """A chunk's digest; None where the disk cannot give it."""
+        with translated(self._where):
+            try:
+                return hash_chunk(self._descriptor, index, length, buffer)
+            except OSError as error:
+                if error.errno not in _UNREADABLE:
+                    raise
+        _let_go(self._descriptor, index * CHUNK_BYTES, length)
+        return None
 
     def _written_chunks(self) -> set[int]:
         chunks: set[int] = set()
@@ -140,6 +159,8 @@ class PartialFile:
     def clone(self, source: int) -> bool:
         """Takes over the content of an open file: by sharing extents where the file system can, else by copying.
 
+        What the disk cannot give stays as it was preallocated, chunk by chunk: `missing_chunks` finds it.
+
         Returns:
             Whether extents are shared.
         """
@@ -149,13 +170,21 @@ class PartialFile:
                 os.ftruncate(self._descriptor, self.size_bytes)
             return True
         with translated(self._where, writing=True):
-            offset, end = 0, min(self.size_bytes, os.fstat(source).st_size)
-            while offset < end:
-                count = os.copy_file_range(source, self._descriptor, min(2**30, end - offset), offset, offset)
-                if count == 0:
-                    break
-                offset += count
+            end = min(self.size_bytes, os.fstat(source).st_size)
+            for offset in range(0, end, CHUNK_BYTES):
+                try:
+                    self._copy(source, offset, min(offset + CHUNK_BYTES, end))
+                except OSError as error:
+                    if error.errno not in _UNREADABLE:
+                        raise
         return False
+
+    def _copy(self, source: int, offset: int, end: int) -> None:
+        while offset < end:
+            count = os.copy_file_range(source, self._descriptor, end - offset, offset, offset)
+            if count == 0:
+                break
+            offset += count
 
     def reflink(self, source: int) -> bool:
         """Shares all extents of an open file; False where the file system cannot."""
@@ -213,3 +242,8 @@ def _preallocate(descriptor: int, size_bytes: int) -> None:
         code = ctypes.get_errno()
         if code not in _NO_PREALLOCATION:
             raise OSError(code, os.strerror(code))
+
+
+def _let_go(descriptor: int, offset: int, length: int) -> None:
+    """Gives the blocks of a range back; where the file system cannot, they are written over in place."""
+    _LIBC.fallocate(descriptor, _PUNCH_HOLE, ctypes.c_longlong(offset), ctypes.c_longlong(length))

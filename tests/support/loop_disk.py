@@ -1,0 +1,43 @@
+"""A file system in an image, mounted through a loop device, whose sectors can go bad."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+class LoopDisk:
+    """Mounted after `mount`; skips the test where that is not possible."""
+
+    def __init__(self, image: Path, directory: Path, kind: str, size_bytes: int) -> None:
+        if os.geteuid() != 0 or not shutil.which(f"mkfs.{kind}"):
+            pytest.skip(f"needs root and mkfs.{kind}")
+        self._image = image
+        self._directory = directory
+        with open(image, "wb") as file:
+            file.truncate(size_bytes)
+        subprocess.run([f"mkfs.{kind}", "-q", str(image)], check=True)
+        directory.mkdir(exist_ok=True)
+
+    def mount(self) -> None:
+        command = ["mount", "-o", "loop", str(self._image), str(self._directory)]
+        mounted = subprocess.run(command, check=False, capture_output=True)
+        if mounted.returncode:
+            pytest.skip(f"loop mounts are not possible here: {mounted.stderr.decode()}")
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self._directory)], check=True)
+
+    def flip_below(self, content: bytes) -> None:
+        """Damages a sector that holds `content`, below the file system; unmounts and mounts it again."""
+        self.unmount()
+        with open(self._image, "r+b") as file, mmap.mmap(file.fileno(), 0) as image:
+            place = image.find(content)
+            assert place >= 0
+            image[place] ^= 1
+        self.mount()
