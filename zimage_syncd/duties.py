@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from zimage_syncd.clock import SystemClock
 from zimage_syncd.daemon.service import Duties, Service
-from zimage_syncd.daemon.state import LastRuns, schedule_path
+from zimage_syncd.daemon.state import Change, LastRuns, schedule_path
 from zimage_syncd.decide.due import Schedule
-from zimage_syncd.disk.document import read_document, write_document
+from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.guard import remember_each_other
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
@@ -49,7 +49,7 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
         "deep": Schedule(config.verify.deep, float(config.verify.jitter_s)),
     }
     place = schedule_path(services.workshop.state_directory)
-    last_runs = LastRuns(partial(read_document, place), partial(_write_when_possible, services, place))
+    last_runs = LastRuns(partial(read_document, place), partial(_update_when_possible, services, place))
     seen, _ = services.workshop.observe()
     duties = Duties(
         cycle=partial(_cycle, services),
@@ -64,11 +64,11 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
     return Service(duties, SystemClock(), zone, cancel, log)
 
 
-def _write_when_possible(services: CacheServices, place: str, data: bytes) -> None:
+def _update_when_possible(services: CacheServices, place: str, change: Change) -> None:
     """Schedule state goes to the data disk, and to nothing else: a missing one is never written to."""
     _, verdict = services.workshop.observe()
     if verdict.may_write:
-        write_document(place, data)
+        update_document(place, change)
 
 
 def _cycle(services: CacheServices) -> tuple[Verdict, Report]:

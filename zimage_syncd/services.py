@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 from zimage_syncd.config import HUBS, Config, StoreKind
 from zimage_syncd.config.places import inside
-from zimage_syncd.daemon.state import LastRuns, schedule_path
-from zimage_syncd.disk.document import read_document, write_document
+from zimage_syncd.deep_queue import DeepQueue
 from zimage_syncd.disk.links import make_cache_link
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import (
@@ -55,6 +53,7 @@ class CacheServices:
         self.config = config
         self._verbose = verbose
         self.workshop = Workshop(config, monitor, cancel)
+        self._deep_queue = DeepQueue(self.workshop.state_directory, self.workshop.clock)
         self.reports = ReportFiles(os.path.join(self.workshop.state_directory, "reports"), config.retention.reports)
 
     def backup(self, selection: Selection, *, accept_changed: bool) -> Report:
@@ -89,21 +88,8 @@ class CacheServices:
                 for note in notes:
                     self.workshop.monitor.note(note)
                 raise
-        if any(result.linked_bytes for result in report.snapshots):
-            notes.append(self._queue_deep())
+        notes.extend(self._deep_queue.ask(report))
         return self.keep(replace(report, notes=(*report.notes, *notes), findings=(*report.findings, *findings)))
-
-    def _queue_deep(self) -> str:
-        """Asks the daemon for a deep verification, and tells of it."""
-        try:
-            self._last_runs().queue("deep", self.workshop.clock.now())
-        except Failure as failure:
-            return f"a deep verification could not be queued: {failure}"
-        return "a deep verification is queued: `zimage-syncd run` begins it within a minute"
-
-    def _last_runs(self) -> LastRuns:
-        place = schedule_path(self.workshop.state_directory)
-        return LastRuns(partial(read_document, place), partial(write_document, place))
 
     def plan_restore(self, selection: Selection, *, source: str | None, to: str | None, mode: LinkMode | None) -> Plan:
         """What `restore` would do; writes nothing."""
@@ -185,6 +171,8 @@ class CacheServices:
             if yielding:
                 site = replace(site, begin_thread=yield_to_others)  # noqa: PLW2901 - the same site, for other threads
             report = verify(site, self._good_sources(), selection, deep=deep, repair=repair, last_resort=last_resort)
+        if deep and not only_looking:
+            report = self._deep_queue.done(report, everything=selection == Selection())
         links = self._link_findings(repair=repair) if selection == Selection() else []
         return self.keep(replace(report, findings=(*report.findings, *links)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -237,6 +238,21 @@ class TestCacheTree:
         said = machine.run("verify", "--store", "bucket", "--deep").stdout
         assert "in bucket: every byte was read; compared with what its publisher lists" in said
         assert "in bucket: every byte was read; nothing was there to compare it with" in said
+
+    def test_a_deep_verification_by_hand_takes_what_it_covered_off_the_queue(
+        self, machine: Machine, tree: Path
+    ) -> None:
+        modelscope_snapshot(tree, pipeline_files())
+        machine.run("restore", "--mode", "symlink")
+        document = machine.cache / ".zimage-syncd/schedule.json"
+        assert len(json.loads(document.read_text())["deep queued"]) == 2
+        machine.run("verify", "--quick")
+        assert len(json.loads(document.read_text())["deep queued"]) == 2
+        machine.run("verify", "--deep", "--layout", "huggingface", "org/name")
+        (left,) = json.loads(document.read_text())["deep queued"]
+        assert "modelscope" in left
+        machine.run("verify", "--deep")
+        assert "deep queued" not in document.read_text()
 
     def test_damage_of_a_tree_that_nobody_recorded_is_found_by_reading(self, machine: Machine, tree: Path) -> None:
         blobs = (tree / "hub/models--org--name/blobs").iterdir()

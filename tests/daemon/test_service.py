@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from tests.support.clock import HeldClock
 from zimage_syncd.daemon.service import Duties, Service
-from zimage_syncd.daemon.state import LastRuns
+from zimage_syncd.daemon.state import Change, LastRuns
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.model.failures import CacheBusy, DataDiskMissing
 from zimage_syncd.model.report import Job, Report
@@ -53,8 +53,8 @@ class World:
             raise self.failure
         return Report(Job.VERIFY, self.clock.now(), 0.0)
 
-    def write(self, data: bytes) -> None:
-        self.state = data
+    def update(self, change: Change) -> None:
+        self.state = change(self.read())
 
     def read(self) -> dict[str, object]:
         import json
@@ -64,7 +64,7 @@ class World:
         return document
 
     def service(self, quick: str = "") -> Service:
-        last_runs = LastRuns(self.read, self.write)
+        last_runs = LastRuns(self.read, self.update)
         duties = Duties(self.cycle, {"quick": self.quick}, {"quick": Schedule(quick)}, last_runs, "cache-1")
         return Service(duties, self.clock, UTC, Never(), self.log)
 
@@ -129,7 +129,7 @@ def test_a_blocked_start_makes_one_cycle_although_earlier_minutes_were_missed() 
 def test_a_job_that_was_put_off_did_not_run_and_one_that_failed_did() -> None:
     world = World()
     service = world.service("* * * * *")
-    last_runs = LastRuns(world.read, world.write)
+    last_runs = LastRuns(world.read, world.update)
     world.failure = CacheBusy("lock", "held")
     service._runner.submit("quick")
     run_until_idle(service)
@@ -155,15 +155,15 @@ def test_what_lies_in_the_state_file_is_not_trusted() -> None:
     for text in (b"{}", b'{"quick": 5}', b'{"quick": "yesterday"}', b'{"quick": "2026-01-01T00:00:00"}'):
         world = World()
         world.state = text
-        assert LastRuns(world.read, world.write).get("quick") is None
+        assert LastRuns(world.read, world.update).get("quick") is None
     world.state = b'{"quick": "2026-01-01T00:00:00+00:00"}'
-    assert LastRuns(world.read, world.write).get("quick") == datetime(2026, 1, 1, tzinfo=UTC)
+    assert LastRuns(world.read, world.update).get("quick") == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_a_queued_job_runs_at_once_although_it_has_no_schedule_and_only_once() -> None:
     world = World()
-    runs = LastRuns(world.read, world.write)
-    runs.queue("quick", world.clock.now())
+    runs = LastRuns(world.read, world.update)
+    runs.queue("quick", world.clock.now(), ["one"])
     service = world.service()
     for _ in range(3):
         service._timer.ask()
@@ -171,7 +171,7 @@ def test_a_queued_job_runs_at_once_although_it_has_no_schedule_and_only_once() -
         world.clock.move(61)
     assert world.calls == ["quick"]
     assert runs.queued("quick") is None
-    runs.queue("quick", world.clock.now())
+    runs.queue("quick", world.clock.now(), ["one"])
     service._timer.ask()
     run_until_idle(service)
     assert world.calls == ["quick"] * 2
@@ -180,8 +180,8 @@ def test_a_queued_job_runs_at_once_although_it_has_no_schedule_and_only_once() -
 def test_a_queued_job_that_failed_or_was_put_off_stays_queued_for_the_next_start() -> None:
     for failure in (CacheBusy("lock", "held"), DataDiskMissing("/mnt")):
         world = World()
-        runs = LastRuns(world.read, world.write)
-        runs.queue("quick", world.clock.now())
+        runs = LastRuns(world.read, world.update)
+        runs.queue("quick", world.clock.now(), ["one"])
         world.failure = failure
         for _ in range(2):
             service = world.service()
@@ -195,9 +195,23 @@ def test_a_queued_job_that_failed_or_was_put_off_stays_queued_for_the_next_start
 
 def test_what_is_queued_while_the_job_runs_is_not_forgotten() -> None:
     world = World()
-    runs = LastRuns(world.read, world.write)
+    runs = LastRuns(world.read, world.update)
     began_at = world.clock.now()
     world.clock.move(5)
-    runs.queue("quick", world.clock.now())
+    runs.queue("quick", world.clock.now(), ["one"])
     runs.done("quick", began_at)
     assert runs.queued("quick") == world.clock.now()
+
+
+def test_only_what_was_covered_is_done_and_the_rest_stays_queued() -> None:
+    world = World()
+    runs = LastRuns(world.read, world.update)
+    asked_at = world.clock.now()
+    runs.queue("deep", asked_at, ["one", "two"])
+    runs.set("deep", asked_at)
+    world.clock.move(5)
+    runs.done("deep", world.clock.now(), ["two", "three"])
+    assert world.read()["deep queued"] == {"one": asked_at.isoformat()}
+    runs.done("deep", world.clock.now(), ["one"])
+    assert runs.queued("deep") is None
+    assert world.read() == {"deep": asked_at.isoformat()}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import multiprocessing
 import os
 import time
 from pathlib import Path
 
-from zimage_syncd.disk.document import sweep_documents, write_document
+import pytest
+
+from zimage_syncd.disk.document import read_document, sweep_documents, update_document, write_document
+from zimage_syncd.model.failures import CacheBusy
 
 
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
@@ -29,3 +35,35 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
     left = {place for place in tmp_path.rglob("*") if place.is_file()}
     assert left == {tmp_path / "manifests/a.json", under_way, *others}
     assert sweep_documents(str(tmp_path / "absent"), time.time()) == 0
+
+
+def _count(path: str, name: str) -> None:
+    for number in range(25):
+        update_document(path, lambda document, key=f"{name}{number}": json.dumps({**document, key: 1}).encode())
+
+
+def test_processes_that_change_a_document_side_by_side_lose_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "state/schedule.json")
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_count, args=(path, name)) for name in "abc"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert len(read_document(path) or {}) == 75
+
+
+def test_whoever_keeps_a_document_locked_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "schedule.json"
+    update_document(str(path), lambda _: b"{}")
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with open(f"{path}.lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(CacheBusy, match="10 s"):
+            update_document(str(path), lambda _: b"[1]")
+    assert sum(slept) == pytest.approx(10)
+    assert path.read_bytes() == b"{}"

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import secrets
 import stat
+import time
+from collections.abc import Callable, Mapping
 
 from zimage_syncd.disk.errors import translated
+from zimage_syncd.model.failures import CacheBusy
 
 _MAX_BYTES = 2**20
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _ABANDONED_S = 60.0
 """A write takes milliseconds; one that began so long ago was killed. Reports are written without the cache's lock."""
+
+_LOCK_SUFFIX = ".lock"
+_LOOK_S = 0.02
+_LOOKS = 500
+"""Ten seconds: who holds the lock writes one small file."""
 
 
 def read_bytes(path: str, max_bytes: int = _MAX_BYTES) -> bytes | None:
@@ -93,3 +102,38 @@ def write_document(path: str, data: bytes, mode: int = 0o644) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def update_document(path: str, change: Callable[[Mapping[str, object]], bytes]) -> None:
+    """Replaces a JSON object by what is made of it, while no other process does the same.
+
+    A lock file beside it is locked meanwhile: the document itself is another file after each write.
+
+    Args:
+        path: the document; where it is missing or cannot be understood, `change` is given an empty one.
+        change: makes the new content.
+
+    Raises:
+        CacheBusy: another process holds the lock for 10 s.
+        PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
+    """
+    with translated(path, writing=True):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path + _LOCK_SUFFIX, flags, 0o644)
+    try:
+        _lock(descriptor, path)
+        write_document(path, change(read_document(path) or {}))
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: str) -> None:
+    for _ in range(_LOOKS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_S)
+        else:
+            return
+    raise CacheBusy(path, "another process has been changing it for 10 s")
