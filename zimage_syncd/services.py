@@ -32,6 +32,7 @@ from zimage_syncd.process.priority import yield_to_others
 from zimage_syncd.process.probe import ProbeProcess
 from zimage_syncd.report.files import ReportFiles
 from zimage_syncd.status import cache_rows, collect_status, store_rows, unreachable_row
+from zimage_syncd.stores.on_demand import OpenedOnDemand
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.backup import backup
@@ -170,14 +171,18 @@ class CacheServices:
             last_resort = self._last_resort(None) if repair else None
             if yielding:
                 site = replace(site, begin_thread=yield_to_others)  # noqa: PLW2901 - the same site, for other threads
-            report = verify(site, self._good_sources(), selection, deep=deep, repair=repair, last_resort=last_resort)
+            sources = self._good_sources(now=repair)
+            report = verify(site, sources, selection, deep=deep, repair=repair, last_resort=last_resort)
         if deep and not only_looking:
             report = self._deep_queue.done(report, everything=selection == Selection())
         links = self._link_findings(repair=repair) if selection == Selection() else []
         return self.keep(replace(report, findings=(*report.findings, *links)))
 
-    def _good_sources(self) -> Sequence[SnapshotSource]:
-        return [self.workshop.source(name) for name in self.config.restore.order if name in self.config.stores]
+    def _good_sources(self, *, now: bool) -> Sequence[SnapshotSource]:
+        """The stores of restore.order: opened now, since what cannot be opened could not mend; else only when asked."""
+        names = [name for name in self.config.restore.order if name in self.config.stores]
+        sources = OpenedOnDemand(names, self.workshop.source)
+        return list(sources) if now else sources
 
     def _link_findings(self, *, repair: bool) -> list[Finding]:
         _, verdict = self.workshop.observe()

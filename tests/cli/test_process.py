@@ -31,6 +31,38 @@ def test_help_waits_for_no_job(machine: Machine) -> None:
     assert "zimage_syncd.cli.restore" in loaded
 
 
+WITHOUT_STORES = [["verify", "org/name"], ["verify", "org/name", "--deep"], ["path", "org/name"], ["env"]]
+
+
+@pytest.mark.parametrize("arguments", WITHOUT_STORES, ids=" ".join)
+def test_what_needs_no_store_waits_for_no_store(machine: Machine, arguments: list[str]) -> None:
+    machine.fill()
+    machine.run("backup")
+    machine.write_config(store='url = "s3://bucket"\nendpoint_url = "http://127.0.0.1:1"\nregion = "us-east-1"')
+    words = ["--config", str(machine.config), *arguments]
+    code = (
+        f"import sys; from zimage_syncd.cli.app import run; c = run({words!r}); print(c, *sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, env=machine.environment()
+    )
+    exit_code, *loaded = done.stderr.splitlines()[-1].split()
+    assert exit_code == "0", done.stderr
+    slow = {"rich", "structlog", "botocore", "urllib3", "requests", "fsspec", "apscheduler", "croniter", "watchdog"}
+    assert slow.intersection(loaded) == set()
+    assert "zimage_syncd.services" in loaded
+
+
+def test_a_store_that_cannot_be_opened_stops_a_repair_but_no_verification(machine: Machine) -> None:
+    machine.fill()
+    machine.run("backup")
+    machine.write_config(store='url = "s3://bucket"\ncredentials_file = "/no/such/file"')
+    assert "no damage found" in machine.run("verify", "org/name", "--deep").stdout
+    finished = machine.run("verify", "org/name", "--deep", "--repair", expected=1)
+    assert "the credentials cannot be read" in finished.stderr
+    assert finished.stdout == ""
+
+
 GONE = [["--help"], ["status"], ["--json", "status"], ["--json", "nonsense"], ["--json", "path", "no/such"]]
 
 
