@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
+from botocore.loaders import Loader
 
 from tests.support.s3_server import S3Server
 from zimage_syncd.model.failures import ConfigInvalid, ConfigUntrusted, StoreDenied, StoreUrlInvalid, UnsafePath
@@ -180,3 +181,17 @@ def test_no_credentials_at_all_are_denied_before_anything_is_sent(seaweed: S3Ser
     store = S3Store(S3Settings(seaweed_bucket, endpoint_url=seaweed.endpoint_url))
     with pytest.raises(StoreDenied, match="no credentials"):
         store.check()
+
+
+def test_a_client_is_made_without_a_search_for_all_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's own search lists every service's directories for each kind of description."""
+    searched: list[str] = []
+
+    def search(_loader: Loader, type_name: str) -> list[str]:
+        searched.append(type_name)
+        return ["s3"]
+
+    monkeypatch.setattr(Loader, "list_available_services", search)
+    client = open_client(S3Settings("bucket", region="us-east-1"))
+    assert client.can_paginate("list_objects_v2")
+    assert searched == []

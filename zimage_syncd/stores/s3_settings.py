@@ -13,6 +13,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, InvalidRegionError, ProfileNotFound
+from botocore.loaders import Loader
 
 from zimage_syncd.model.failures import ConfigInvalid, ConfigUntrusted, StoreDenied, StoreUrlInvalid
 
@@ -102,7 +103,9 @@ def open_client(settings: S3Settings) -> S3Client:
     keys = _given_keys(settings)
     profile = settings.profile if settings.profile and not keys else None
     try:
-        session: Any = boto3.Session(botocore_session=botocore.session.Session(profile=profile))
+        core = botocore.session.Session(profile=profile)
+        core.register_component("data_loader", _S3Loader())
+        session: Any = boto3.Session(botocore_session=core)
         region = settings.region or session.region_name or "us-east-1"
         return session.client(
             "s3",
@@ -114,6 +117,17 @@ def open_client(settings: S3Settings) -> S3Client:
         )
     except (BotoCoreError, ValueError) as error:
         raise ConfigInvalid(_blamed(error, settings), str(error)) from error
+
+
+class _S3Loader(Loader):
+    """Descriptions of services, as they come with botocore.
+
+    botocore looks twice through the directories of its 400 services to say which there are: a fifth of a client's time.
+    """
+
+    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 (the base's name)
+        """The one that is needed."""
+        return ["s3"]
 
 
 def _blamed(error: Exception, settings: S3Settings) -> str:
