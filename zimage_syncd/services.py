@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from zimage_syncd.config import HUBS, Config, StoreKind
 from zimage_syncd.config.places import inside
-from zimage_syncd.deep_queue import DeepQueue
+from zimage_syncd.daemon.deep_queue import DeepQueue
+from zimage_syncd.daemon.state import LastRuns, schedule_path
+from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.links import make_cache_link
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import (
@@ -54,7 +57,9 @@ class CacheServices:
         self.config = config
         self._verbose = verbose
         self.workshop = Workshop(config, monitor, cancel)
-        self._deep_queue = DeepQueue(self.workshop.state_directory, self.workshop.clock)
+        place = schedule_path(self.workshop.state_directory)
+        last_runs = LastRuns(partial(read_document, place), partial(update_document, place))
+        self._deep_queue = DeepQueue(last_runs, self.workshop.clock)
         self.reports = ReportFiles(os.path.join(self.workshop.state_directory, "reports"), config.retention.reports)
 
     def backup(self, selection: Selection, *, accept_changed: bool) -> Report:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 
-from zimage_syncd.daemon.state import LastRuns, schedule_path
-from zimage_syncd.disk.document import read_document, update_document
+from zimage_syncd.daemon.state import LastRuns
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.report import Report
 from zimage_syncd.ports import Clock
@@ -19,13 +17,12 @@ class DeepQueue:
     """The queue of one data disk.
 
     Args:
-        state_directory: `.zimage-syncd` on the data disk.
+        last_runs: where it is kept.
         clock: the time.
     """
 
-    def __init__(self, state_directory: str, clock: Clock) -> None:
-        place = schedule_path(state_directory)
-        self._last_runs = LastRuns(partial(read_document, place), partial(update_document, place))
+    def __init__(self, last_runs: LastRuns, clock: Clock) -> None:
+        self._last_runs = last_runs
         self._clock = clock
 
     def ask(self, restored: Report) -> list[str]:
