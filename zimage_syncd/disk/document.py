@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from zimage_syncd.disk.errors import translated
+from zimage_syncd.disk.lock import try_flock
 from zimage_syncd.model.failures import CacheBusy
 
 _MAX_BYTES = 2**20
@@ -122,7 +123,8 @@ def update_document(path: str, change: Callable[[Mapping[str, object]], bytes]) 
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path + _LOCK_SUFFIX, flags, 0o644)
     try:
-        _lock(descriptor, path)
+        with translated(path, writing=True):
+            _lock(descriptor, path)
         write_document(path, change(read_document(path) or {}))
     finally:
         os.close(descriptor)
@@ -130,10 +132,7 @@ def update_document(path: str, change: Callable[[Mapping[str, object]], bytes]) 
 
 def _lock(descriptor: int, path: str) -> None:
     for _ in range(_LOOKS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOOK_S)
-        else:
+        if try_flock(descriptor, fcntl.LOCK_EX):
             return
+        time.sleep(_LOOK_S)
     raise CacheBusy(path, "another process has been changing it for 10 s")

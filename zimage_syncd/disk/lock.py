@@ -58,17 +58,26 @@ def cache_lock(state_directory: str, doing: str) -> Iterator[None]:
 def _take(descriptor: int) -> bool:
     """Takes the lock; False where a job has it. Who only looks (`lock_holder`) is waited for."""
     for _ in range(_LOOKERS_WAITED_FOR):
-        if _flock(descriptor, fcntl.LOCK_EX):
+        if try_flock(descriptor, fcntl.LOCK_EX):
             return True
         # A job excludes everybody; lookers share.
-        if not _flock(descriptor, fcntl.LOCK_SH):
+        if not try_flock(descriptor, fcntl.LOCK_SH):
             return False
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         time.sleep(_LOOK_S)
     return False
 
 
-def _flock(descriptor: int, kind: int) -> bool:
+def try_flock(descriptor: int, kind: int) -> bool:
+    """Locks an open file without waiting; False where another process has it.
+
+    Args:
+        descriptor: of the file.
+        kind: `fcntl.LOCK_EX` or `fcntl.LOCK_SH`.
+
+    Raises:
+        OSError: the file system knows no locks, or has no more.
+    """
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
@@ -89,10 +98,9 @@ def directory_lock(directory: str) -> Iterator[None]:
     with translated(directory):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CacheBusy(directory, "another restore writes into it") from error
+        with translated(directory):
+            if not try_flock(descriptor, fcntl.LOCK_EX):
+                raise CacheBusy(directory, "another restore writes into it")
         yield
     finally:
         os.close(descriptor)
