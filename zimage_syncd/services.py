@@ -41,7 +41,8 @@ from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.health import HealthSettings, check_health
 from zimage_syncd.work.last_resort import LastResort
-from zimage_syncd.work.restore import RestoreSource, plan_restore, restore
+from zimage_syncd.work.restore import restore
+from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 from zimage_syncd.work.verify import verify
 from zimage_syncd.work.verify_store import verify_store
 

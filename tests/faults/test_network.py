@@ -41,7 +41,8 @@ from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.s3 import S3Store
 from zimage_syncd.stores.s3_read import MAX_BREAKS
 from zimage_syncd.work.backup import backup
-from zimage_syncd.work.restore import RestoreSource, restore
+from zimage_syncd.work.restore import restore
+from zimage_syncd.work.restore_plan import RestoreSource
 
 ALL = Selection()
 EVERY = 100_000

@@ -23,7 +23,8 @@ from zimage_syncd.model.snapshot import Complete
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
-from zimage_syncd.work.restore import RestoreSource, restore
+from zimage_syncd.work.restore import restore
+from zimage_syncd.work.restore_plan import RestoreSource
 
 ALL = Selection()
 FILES = pipeline_files()

@@ -32,7 +32,8 @@ from zimage_syncd.stores import archive_blobs
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
-from zimage_syncd.work.restore import RestoreSource, plan_restore, restore
+from zimage_syncd.work.restore import restore
+from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 
 ALL = Selection()
 

@@ -25,7 +25,8 @@ from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.last_resort import LastResort
-from zimage_syncd.work.restore import RestoreSource, restore
+from zimage_syncd.work.restore import restore
+from zimage_syncd.work.restore_plan import RestoreSource
 from zimage_syncd.work.verify import verify
 
 ALL = Selection()

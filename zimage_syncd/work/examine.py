@@ -314,18 +314,3 @@ def _conclude_linked(entry: FileEntry, target: str, damage: Damage) -> Action:
 
 def _same_content(one: FileStat, other: FileStat) -> bool:
     return (one.inode, one.size_bytes, one.mtime_ns) == (other.inode, other.size_bytes, other.mtime_ns)
-
-
-def needed_bytes(actions: list[Action], occupied: Callable[[FileEntry], int], *, linked: bool) -> int:
-    """Additional disk space that carrying the actions out takes at most.
-
-    Args:
-        actions: what is going to be done.
-        occupied: bytes that an entry's partial occupies already.
-        linked: whether payload that is fetched arrives as a link.
-    """
-    total = 0
-    for action in actions:
-        if isinstance(action, Repair) or (isinstance(action, Fetch) and not linked):
-            total += max(0, action.entry.size_bytes - occupied(action.entry))
-    return total

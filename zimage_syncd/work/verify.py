@@ -19,13 +19,13 @@ from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
 from zimage_syncd.ports import ChunkSource, SnapshotSource
 from zimage_syncd.work.apply import finding_of
-from zimage_syncd.work.examine import Depth, needed_bytes, unseen
+from zimage_syncd.work.examine import Depth, unseen
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.permissions import for_its_mode, open_up
-from zimage_syncd.work.restore import check_space, with_spare
 from zimage_syncd.work.site import Site, Survey, selects
+from zimage_syncd.work.space import check_space, needed_bytes, with_spare
 from zimage_syncd.work.unrecorded import check_unrecorded
 
 _PERMISSIONS = (problems.PATH_UNREADABLE, problems.PATH_UNWRITABLE)
@@ -225,7 +225,7 @@ def _mend(
     actions: Sequence[Action],
     result: SnapshotResult,
 ) -> tuple[SnapshotResult, list[Finding]]:
-    needed = needed_bytes(list(actions), lambda file: site.disk.partial_bytes(file.path), linked=False)
+    needed = needed_bytes(site, actions, linked=False)
     check_space(site, with_spare(needed))
     directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
     plan = SnapshotPlan(manifest, "", LinkMode.COPY, directory, tuple(actions))
