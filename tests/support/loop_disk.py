@@ -34,10 +34,15 @@ class LoopDisk:
         subprocess.run(["umount", str(self._directory)], check=True)
 
     def flip_below(self, content: bytes) -> None:
-        """Damages a sector that holds `content`, below the file system; unmounts and mounts it again."""
+        """Damages every sector that holds `content`, below the file system; unmounts and mounts it again.
+
+        Every one: the blocks of a deleted file keep their content, and may lie before the living ones.
+        """
         self.unmount()
         with open(self._image, "r+b") as file, mmap.mmap(file.fileno(), 0) as image:
             place = image.find(content)
             assert place >= 0
-            image[place] ^= 1
+            while place >= 0:
+                image[place] ^= 1
+                place = image.find(content, place)
         self.mount()
