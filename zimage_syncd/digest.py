@@ -64,6 +64,14 @@ def md5_base64(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
+def crc32_base64(crc32: int) -> str:
+    """A CRC-32 as S3's header x-amz-checksum-crc32 holds it: base64 of the number, most significant byte first.
+
+    Source: docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+    """
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
+
+
 def md5_hex(data: bytes) -> str:
     """The MD5 of a small object, as S3 servers give it for an ETag; lower-case hexadecimal, no proof of anything."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -21,7 +21,7 @@ from zimage_syncd.ports import FileStat
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
-from zimage_syncd.work.upload import upload_file
+from zimage_syncd.work.upload import Outgoing, upload_file
 
 
 def failing(bad: set[int], read: Callable[..., object]) -> Callable[..., object]:
@@ -84,5 +84,5 @@ def test_a_small_file_with_a_bad_sector_in_its_middle_is_unreadable_not_shorter(
         sha256 = hashlib.sha256(data).hexdigest()
         monkeypatch.setattr(os, "pread", act)
         with pytest.raises(DiskError, match="Input/output error"):
-            upload_file(archive, site.ledger, RelPath("small.json"), file.fileno(), found, sha256, lambda _count: None)
+            upload_file(site, archive, Outgoing(RelPath("small.json"), file.fileno(), found, sha256), lambda _: None)
     assert not [at for at in (bench.directory / "bucket").rglob("*") if at.is_file()]

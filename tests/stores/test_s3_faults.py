@@ -14,6 +14,7 @@ from tests.support.faulty_proxy import (
     Answer,
     Fault,
     FaultyProxy,
+    FlipSent,
     IgnoreRange,
     LoseAnswer,
     Replace,
@@ -22,7 +23,7 @@ from tests.support.faulty_proxy import (
     faulty_proxy,
 )
 from tests.support.s3_server import S3Server
-from zimage_syncd.model.failures import StoreBroken, StoreUnreachable
+from zimage_syncd.model.failures import FileChanging, StoreBroken, StoreUnreachable
 from zimage_syncd.stores.s3 import S3Store
 
 SIZE = 1_000_000
@@ -173,6 +174,64 @@ def test_a_part_whose_answer_was_lost_is_sent_again(store: S3Store, proxy: Fault
     assert store.get("big", len(data)) == data
 
 
+def test_a_part_that_is_damaged_on_its_way_is_sent_again(store: S3Store, proxy: FaultyProxy) -> None:
+    data = os.urandom(2_000_000)
+    upload = store.begin_upload("big", len(data))
+    proxy.spoil("PUT", FlipSent(1_234_567), times=2)
+    upload.put_part(1, PartBytes(data))
+    upload.complete()
+    assert proxy.faults == []
+    assert store.get("big", len(data)) == data
+
+
+def test_a_part_that_is_always_damaged_on_its_way_is_an_error(store: S3Store, proxy: FaultyProxy) -> None:
+    upload = store.begin_upload("big", 1000)
+    proxy.spoil("PUT", FlipSent(100), times=10)
+    with pytest.raises(StoreBroken, match=r"part 1 arrived damaged 3 times \(BadDigest\)"):
+        upload.put_part(1, PartBytes(bytes(1000)))
+    upload.abort()
+    assert store.open_uploads("") == []
+
+
+def test_a_part_that_changes_while_it_is_sent_is_not_the_servers_fault(store: S3Store) -> None:
+    class Changing(PartBytes):
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.getbuffer()[0] += 1
+            return super().read(size)
+
+    upload = store.begin_upload("big", 1000)
+    with pytest.raises(FileChanging, match="part 1 was another one"):
+        upload.put_part(1, Changing(bytes(1000)))
+    upload.abort()
+
+
+@pytest.mark.parametrize("answer", [Answer(501, "NotImplemented"), Answer(400, "InvalidArgument")])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_where_checksums_are_refused_parts_are_sent_without(
+    store: S3Store, proxy: FaultyProxy, method: str, answer: Answer
+) -> None:
+    proxy.spoil(method, answer)
+    data = os.urandom(1000)
+    upload = store.begin_upload("big", len(data))
+    proxy.spoil("PUT", FlipSent(100))
+    upload.put_part(1, PartBytes(data))
+    upload.complete()
+    assert store.get("big", len(data)) != data, "nobody has checked it"
+    assert store.open_uploads("") == []
+
+
+def test_rclone_which_takes_a_wrong_part_is_sent_no_checksums(rclone: S3Server, rclone_bucket: str) -> None:
+    with faulty_proxy(rclone.endpoint_url) as proxy:
+        store = S3Store(rclone.settings(rclone_bucket, uuid.uuid4().hex, endpoint_url=proxy.url))
+        data = os.urandom(1000)
+        upload = store.begin_upload("big", len(data))
+        upload.put_part(1, PartBytes(data))
+        upload.complete()
+        assert [method for method, _, _ in proxy.seen] == ["POST", "PUT", "DELETE", "POST", "PUT", "POST"]
+        assert store.get("big", len(data)) == data
+        assert store.open_uploads("") == []
+
+
 def test_a_completion_whose_answer_was_lost_is_a_completion(store: S3Store, proxy: FaultyProxy) -> None:
     upload = store.begin_upload("big", 3)
     upload.put_part(1, PartBytes(b"abc"))
@@ -244,8 +303,13 @@ def test_requests_hold_no_more_than_the_body_once(store: S3Store, proxy: FaultyP
     upload = store.begin_upload("big", 100)
     upload.put_part(1, PartBytes(bytes(100)))
     upload.complete()
+    begun = len(proxy.seen)
+    upload = store.begin_upload("second", 100)
+    upload.put_part(1, PartBytes(bytes(100)))
+    upload.complete()
     methods = [method for method, _, _ in proxy.seen]
-    assert methods == ["POST", "PUT", "POST"]
+    assert methods[:begun] == ["POST", "PUT", "PUT", "PUT", "POST"]  # the first upload tries what is checked
+    assert methods[begun:] == ["POST", "PUT", "POST"]
 
 
 def test_threads_that_share_a_store_do_not_share_breaks(store: S3Store, proxy: FaultyProxy, data: bytes) -> None:

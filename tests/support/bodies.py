@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 
 class PartBytes(io.BytesIO):
     """A part whose bytes are in memory."""
+
+    def crc32(self) -> int:
+        return zlib.crc32(self.getbuffer())
 
     def __len__(self) -> int:
         return self.getbuffer().nbytes

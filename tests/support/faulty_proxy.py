@@ -48,6 +48,13 @@ class Flip:
 
 
 @dataclass(frozen=True)
+class FlipSent:
+    """Turns one bit of what the client sends, or of its last byte where that is shorter."""
+
+    at_byte: int
+
+
+@dataclass(frozen=True)
 class Stall:
     """Says nothing for so long, after so many bytes of the body."""
 
@@ -84,7 +91,7 @@ class Replace:
     status: int | None = None
 
 
-Fault = Answer | Reset | Truncate | Flip | Stall | Drip | LoseAnswer | IgnoreRange | Replace
+Fault = Answer | Reset | Truncate | Flip | FlipSent | Stall | Drip | LoseAnswer | IgnoreRange | Replace
 
 
 @dataclass
@@ -159,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
             waiting = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
             self._reply(fault.status, {"Content-Length": str(len(text)), **waiting}, text)
             return
+        if isinstance(fault, FlipSent):
+            sent = _flipped(sent, fault.at_byte)
         status, headers, body = self._ask(proxy.upstream, sent)
         match fault:
             case LoseAnswer():
@@ -169,10 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._cut()
                 self.close_connection = True
             case Flip(at_byte):
-                spoiled = bytearray(body)
-                if spoiled:
-                    spoiled[min(at_byte, len(spoiled) - 1)] ^= 0x20
-                self._reply(status, headers, bytes(spoiled))
+                self._reply(status, headers, _flipped(body, at_byte))
             case Stall(after, stall_s):
                 self._reply(status, headers, body[:after])
                 self.wfile.flush()
@@ -226,3 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
+
+
+def _flipped(data: bytes, at_byte: int) -> bytes:
+    spoiled = bytearray(data)
+    if spoiled:
+        spoiled[min(at_byte, len(spoiled) - 1)] ^= 0x20
+    return bytes(spoiled)

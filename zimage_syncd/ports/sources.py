@@ -137,6 +137,9 @@ class PartBody(Protocol):
     def tell(self) -> int:
         """The present position within the part."""
 
+    def crc32(self) -> int:
+        """CRC-32 (zlib) of the whole part as it is now; moves within the part."""
+
     def __len__(self) -> int:
         """Bytes of the part."""
 

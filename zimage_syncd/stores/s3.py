@@ -30,6 +30,9 @@ _REFUSED = (409, 412)
 """What `If-None-Match: *` gives where somebody creates the object just now, and where it is there
 (docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)."""
 
+_UNKNOWN = (400, 501)
+"""What servers answer to a header that they do not implement."""
+
 
 class S3Store:
     """Objects of one bucket below one prefix.
@@ -47,6 +50,8 @@ class S3Store:
         self._prefix = f"{keys.checked_key(stripped)}/" if stripped else ""
         self._client = open_client(settings)
         self._conditional: bool | None = None
+        self._checks_crc32: bool | None = None
+        self._trial = threading.Lock()
         self._lock = threading.Lock()
         self._setbacks = 0
 
@@ -143,11 +148,38 @@ class S3Store:
             raise StoreBroken(self.describe(), f"the answer's Date is {header[:60]!r}") from error
 
     def begin_upload(self, key: str, size_bytes: int) -> S3Upload:
-        """Begins a multipart upload."""
-        with self._translated(key):
-            answer = self._client.create_multipart_upload(Bucket=self._bucket, Key=self._key(key))
+        """Begins a multipart upload; its parts have a CRC-32 with them where a trial proved that the server checks it.
+
+        The trial is made once, in the first upload.
+        """
         parts = Parts.of(key, size_bytes)
-        return S3Upload(self._client, self._bucket, self._key(key), answer["UploadId"], parts)
+        with self._trial:
+            if self._checks_crc32 is None:
+                upload = self._begin(key, parts, with_crc32=True)
+                if upload is not None and upload.refuses_damage():
+                    self._checks_crc32 = True
+                    return upload
+                self._checks_crc32 = False
+                if upload is not None:
+                    upload.abort()
+        upload = self._begin(key, parts, with_crc32=self._checks_crc32)
+        if upload is None:
+            raise StoreBroken(self.describe(), "it begins no upload whose parts have checksums, though it did before")
+        return upload
+
+    def _begin(self, key: str, parts: Parts, *, with_crc32: bool) -> S3Upload | None:
+        """None where the server knows no such checksums."""
+        whole = self._key(key)
+        # AWS takes parts with a CRC-32 only where the upload was begun with it.
+        checksum = {"ChecksumAlgorithm": "CRC32"} if with_crc32 else {}
+        with self._translated(key):
+            try:
+                answer = self._client.create_multipart_upload(Bucket=self._bucket, Key=whole, **checksum)
+            except ClientError as error:
+                if with_crc32 and status_of(error) in _UNKNOWN:
+                    return None
+                raise
+        return S3Upload(self._client, self._bucket, whole, answer["UploadId"], parts, with_crc32=with_crc32)
 
     def open_uploads(self, prefix: str) -> list[OpenUpload]:
         """Uploads under `prefix` that nobody has completed or aborted.

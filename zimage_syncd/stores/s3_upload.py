@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import threading
+import zlib
+from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import ClientError
 
+from zimage_syncd.digest import crc32_base64
 from zimage_syncd.model.failures import FileChanging, StoreBroken
 from zimage_syncd.ports import PartBody
 from zimage_syncd.stores.parts import Parts
 from zimage_syncd.stores.s3_errors import code_of, status_of, translated
 from zimage_syncd.stores.s3_settings import S3Client
+
+_DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"})
+"""Codes for a body that does not fit its checksum: AWS and SeaweedFS, others, MinIO (cmd/api-errors.go)."""
+
+_TRIES = 3
+"""How often a part is sent that arrives damaged."""
 
 
 class _BodyFailed(BaseException):
@@ -53,6 +63,21 @@ class _Body:
         return self._length
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What the server has of one part."""
+
+    etag: str
+    """As the server gave it."""
+    crc32: str
+    """As its header holds it; empty where the server checks none."""
+
+    def for_completion(self, number: int) -> dict[str, Any]:
+        """As `CompleteMultipartUpload` takes it."""
+        checksum = {"ChecksumCRC32": self.crc32} if self.crc32 else {}
+        return {"PartNumber": number, "ETag": self.etag, **checksum}
+
+
 class S3Upload:
     """A multipart upload; nobody sees the object before `complete`.
 
@@ -62,17 +87,21 @@ class S3Upload:
         key: the whole key, prefix included.
         upload_id: as the server named it.
         parts: how the object is cut.
+        with_crc32: whether every part has its CRC-32 with it; so must the upload have been begun.
     """
 
-    def __init__(self, client: S3Client, bucket: str, key: str, upload_id: str, parts: Parts) -> None:
+    def __init__(
+        self, client: S3Client, bucket: str, key: str, upload_id: str, parts: Parts, *, with_crc32: bool
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._key = key
         self._upload_id = upload_id
         self._parts = parts
+        self._with_crc32 = with_crc32
         self._subject = f"s3://{bucket}/{key}"
         self._lock = threading.Lock()
-        self._etags: dict[int, str] = {}
+        self._sent: dict[int, _Sent] = {}
         self._finished = False
 
     @property
@@ -85,31 +114,72 @@ class S3Upload:
         """Size of every part but the last."""
         return self._parts.part_bytes
 
+    def refuses_damage(self) -> bool:
+        """Whether the server refuses a part that does not fit its CRC-32, and takes one that does.
+
+        One byte is sent for that as part 1, in whose place the real one comes.
+        """
+        wrong, right = crc32_base64(zlib.crc32(b"1")), crc32_base64(zlib.crc32(b"0"))
+        with translated(self._subject):
+            try:
+                self._request(1, b"0", wrong)
+            except ClientError as error:
+                if code_of(error) not in _DAMAGED:
+                    return False
+            else:
+                return False
+            try:
+                self._request(1, b"0", right)
+            except ClientError:
+                return False
+        return True
+
     def put_part(self, number: int, body: PartBody) -> None:
         """Sends part `number`; botocore repeats it when a connection breaks.
 
         Raises:
-            FileChanging: the body ends before its length.
+            FileChanging: the body ends before its length, or is another one when it is read again.
+            StoreBroken: it arrived damaged again and again.
         """
         if self._parts.check(number, body) == 0:
             return
-        body.seek(0)
         try:
             with translated(self._subject):
-                answer = self._client.upload_part(
-                    Bucket=self._bucket,
-                    Key=self._key,
-                    UploadId=self._upload_id,
-                    PartNumber=number,
-                    Body=_Body(self._subject, body),
-                )
+                sent = self._checked(number, body) if self._with_crc32 else self._request(number, self._whole(body))
         except _BodyFailed as failed:
             raise failed.error from failed.error.__cause__
-        etag = answer.get("ETag")
-        if not etag:
-            raise StoreBroken(self._subject, f"part {number} was answered without an ETag")
         with self._lock:
-            self._etags[number] = etag
+            self._sent[number] = sent
+
+    def _checked(self, number: int, body: PartBody) -> _Sent:
+        crc32 = body.crc32()
+        for _ in range(_TRIES):
+            try:
+                return self._request(number, self._whole(body), crc32_base64(crc32))
+            except ClientError as error:
+                if code_of(error) not in _DAMAGED:
+                    raise
+                said = code_of(error)
+            if body.crc32() != crc32:
+                raise FileChanging(self._subject, f"part {number} was another one when it was read again")
+        raise StoreBroken(self._subject, f"part {number} arrived damaged {_TRIES} times ({said})")
+
+    def _whole(self, body: PartBody) -> _Body:
+        body.seek(0)
+        return _Body(self._subject, body)
+
+    def _request(self, number: int, body: _Body | bytes, crc32: str = "") -> _Sent:
+        answer = self._client.upload_part(
+            Bucket=self._bucket,
+            Key=self._key,
+            UploadId=self._upload_id,
+            PartNumber=number,
+            Body=body,
+            **({"ChecksumCRC32": crc32} if crc32 else {}),
+        )
+        if not answer.get("ETag"):
+            raise StoreBroken(self._subject, f"part {number} was answered without an ETag")
+        return _Sent(answer["ETag"], crc32)
 
     def complete(self) -> None:
         """Makes the object appear.
@@ -118,7 +188,7 @@ class S3Upload:
             StoreBroken: a part was never sent, or somebody gave the upload up.
         """
         with self._lock:
-            sent = sorted(self._etags.items())
+            sent = sorted(self._sent.items())
         self._parts.require_all([number for number, _ in sent])
         if not sent:
             # S3 has no multipart object without parts.
@@ -126,7 +196,7 @@ class S3Upload:
             with translated(self._subject):
                 self._client.put_object(Bucket=self._bucket, Key=self._key, Body=b"")
             return
-        listed = {"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in sent]}
+        listed = {"Parts": [part.for_completion(number) for number, part in sent]}
         with translated(self._subject):
             try:
                 self._client.complete_multipart_upload(

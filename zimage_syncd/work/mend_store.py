@@ -10,7 +10,7 @@ from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import Archive, file_stat
 from zimage_syncd.work.site import Site
-from zimage_syncd.work.upload import upload_file
+from zimage_syncd.work.upload import Outgoing, upload_file
 
 
 def mended(site: Site, archive: Archive, file: FileEntry, finding: Finding) -> Finding:
@@ -42,17 +42,8 @@ def _send_again(site: Site, archive: Archive, file: FileEntry) -> None:
     except FileNotFoundError as error:
         raise FileMissing(file.path) from error
     try:
-        stat = file_stat(os.fstat(descriptor))
+        outgoing = Outgoing(file.path, descriptor, file_stat(os.fstat(descriptor)), file.sha256)
         with archive.announce([file.sha256]):
-            upload_file(
-                archive,
-                site.ledger,
-                file.path,
-                descriptor,
-                stat,
-                file.sha256,
-                lambda _count: site.cancel.check(),
-                replace=True,
-            )
+            upload_file(site, archive, outgoing, lambda _count: None, replace=True)
     finally:
         os.close(descriptor)

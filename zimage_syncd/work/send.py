@@ -27,7 +27,7 @@ from zimage_syncd.ports import Archive, Intent
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.record import known_digests, opened, read_digests, remember
 from zimage_syncd.work.site import Site
-from zimage_syncd.work.upload import SMALL_BYTES, upload_file
+from zimage_syncd.work.upload import SMALL_BYTES, Outgoing, upload_file
 
 _Item = TypeVar("_Item", LocalFile, FileEntry)
 
@@ -97,26 +97,15 @@ def expected_hex(file: LocalFile) -> str:
 
 
 def _stream(site: Site, archive: Archive, file: LocalFile, sent: Sent, sha256: str = "") -> FileDigests:
-    def on_bytes(count: int) -> None:
-        site.cancel.check()
-        site.upload_rate.take(count)
-        site.monitor.advance(count)
-
     with opened(site, file) as payload:
-        digests = upload_file(
-            archive,
-            site.ledger,
-            file.path,
-            payload.descriptor,
-            payload.stat,
-            sha256 or expected_hex(file),
-            on_bytes,
-        )
-        remember(site, file, payload, digests)
+        wanted = sha256 or expected_hex(file)
+        outgoing = Outgoing(file.path, payload.descriptor, payload.stat, wanted)
+        uploaded = upload_file(site, archive, outgoing, site.monitor.advance)
+        remember(site, file, payload, uploaded.digests)
     with sent.lock:
-        sent.read[file.path] = digests.size_bytes
-        sent.uploaded_bytes += digests.size_bytes
-    return digests
+        sent.read[file.path] = uploaded.digests.size_bytes
+        sent.uploaded_bytes += uploaded.sent_bytes
+    return uploaded.digests
 
 
 def upload_missing(

@@ -7,156 +7,111 @@ to the name that it was begun under.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from zimage_syncd.digest import FileDigests, FileHasher
 from zimage_syncd.model.failures import DiskError, FileChanging, FileDamaged
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.ports import Archive, BlobUpload, FileStat, Ledger, OnBytes
+from zimage_syncd.ports import Archive, BlobUpload, FileStat, OnBytes
+from zimage_syncd.work.part_window import HashingWindow
+from zimage_syncd.work.site import Site
 
 SMALL_BYTES = 16 * 2**20
 """Up to one part, a file is read, hashed and put in one piece."""
 
 
-class HashingWindow:
-    """One part of a file, as a request's body that hashes what is read from it.
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A file that is to be uploaded."""
 
-    A repeated request goes back in the part; the hash goes back with it.
-    """
+    path: RelPath
+    """For messages."""
+    descriptor: int
+    """Open for reading."""
+    stat: FileStat
+    """Taken when it was opened."""
+    sha256: str
+    """What its content is expected to hash to."""
 
-    def __init__(self, descriptor: int, start: int, length: int, hasher: FileHasher, on_bytes: OnBytes) -> None:
-        self._descriptor = descriptor
-        self._start = start
-        self._length = length
-        self._before = hasher
-        self._hasher = hasher.copy()
-        self._on_bytes = on_bytes
-        self._position = 0
-        self._hashed = 0
-        self.failure: OSError | None = None
-        """Why the last reading gave nothing; a library that sends this may turn it into an error of its own."""
 
-    def __len__(self) -> int:
-        return self._length
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What an upload found and did."""
 
-    def tell(self) -> int:
-        """The present position within the part."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Moves to `offset` within the part."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
-        self._position = max(0, min(self._length, base + offset))
-        return self._position
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` more bytes; hashed when they are read for the first time."""
-        left = self._length - self._position
-        count = left if size < 0 else min(size, left)
-        try:
-            data = os.pread(self._descriptor, count, self._start + self._position)
-        except OSError as error:
-            self.failure = error
-            raise
-        self.failure = None
-        fresh = self._position + len(data) - self._hashed
-        if fresh > 0:
-            self._hasher.update(memoryview(data)[len(data) - fresh :])
-            self._hashed += fresh
-            self._on_bytes(fresh)
-        self._position += len(data)
-        return data
-
-    def finished_hasher(self) -> FileHasher:
-        """The hash up to the end of this part; what the request did not read is read now."""
-        while self._hashed < self._length:
-            self._position = self._hashed
-            if not self.read(2**20):
-                break
-        return self._hasher
+    digests: FileDigests
+    """Of the whole content."""
+    sent_bytes: int
+    """How much of it was sent."""
 
 
 def upload_file(
-    archive: Archive,
-    ledger: Ledger,
-    path: RelPath,
-    descriptor: int,
-    stat: FileStat,
-    sha256: str,
-    on_bytes: OnBytes,
-    *,
-    replace: bool = False,
-) -> FileDigests:
+    site: Site, archive: Archive, file: Outgoing, on_progress: OnBytes, *, replace: bool = False
+) -> Uploaded:
     """Uploads a file under its digest, if what is read hashes to it.
 
     Args:
+        site: whose ledger keeps the upload's name, so that a crash leaves nothing open.
         archive: where to.
-        ledger: keeps the upload's name, so that a crash leaves nothing open.
-        path: for messages.
-        descriptor: open for reading.
-        stat: of the same file, taken when it was opened.
-        sha256: what the content is expected to hash to.
-        on_bytes: is told of every byte that was hashed.
+        file: what.
+        on_progress: is told of every byte that is dealt with.
         replace: send it also where a blob of this name and size is there: that one is damaged.
-
-    Returns:
-        All digests of what was sent.
 
     Raises:
         DiskError: the disk cannot give the content.
         FileDamaged: the content hashes to something else; nothing appeared in the archive.
         FileChanging: the file became shorter while it was read.
         StoreUnreachable, StoreDenied, StoreBroken, DeviceFull: as their names say.
+        Stopped: somebody asked to stop.
     """
-    if stat.size_bytes <= SMALL_BYTES:
-        return _put_small(archive, path, descriptor, stat, sha256, on_bytes, replace=replace)
-    ledger.begin_upload(archive.name, sha256)
-    upload = archive.begin_blob(sha256, stat.size_bytes)
-    ledger.know_upload(archive.name, sha256, upload.id)
+    if file.stat.size_bytes <= SMALL_BYTES:
+        return _put_small(site, archive, file, on_progress, replace=replace)
+    site.ledger.begin_upload(archive.name, file.sha256)
+    upload = archive.begin_blob(file.sha256, file.stat.size_bytes)
+    site.ledger.know_upload(archive.name, file.sha256, upload.id)
     try:
-        digests = _send_parts(upload, path, descriptor, stat.size_bytes, on_bytes)
-        _check(path, stat, digests, sha256)
+        digests = _send_parts(site, upload, file, on_progress)
+        _check(file, digests)
         upload.complete()
     except BaseException:
         upload.abort()
-        ledger.end_upload(archive.name, sha256)
+        site.ledger.end_upload(archive.name, file.sha256)
         raise
-    ledger.end_upload(archive.name, sha256)
-    return digests
+    site.ledger.end_upload(archive.name, file.sha256)
+    return Uploaded(digests, digests.size_bytes)
 
 
-def _send_parts(upload: BlobUpload, path: RelPath, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> FileDigests:
+def _send_parts(site: Site, upload: BlobUpload, file: Outgoing, on_progress: OnBytes) -> FileDigests:
+    def on_sending(count: int, new: int) -> None:
+        site.upload_rate.take(count)
+        on_progress(new)
+
+    size_bytes = file.stat.size_bytes
     hasher = FileHasher(size_bytes)
     for number, start in enumerate(range(0, size_bytes, upload.part_bytes), 1):
         length = min(upload.part_bytes, size_bytes - start)
-        window = HashingWindow(descriptor, start, length, hasher, on_bytes)
+        window = HashingWindow(file.descriptor, start, length, hasher, site.cancel.check, on_sending)
         try:
             upload.put_part(number, window)
             hasher = window.finished_hasher()
         except Exception:
             if window.failure is not None:
-                raise DiskError(path, str(window.failure.strerror)) from window.failure
+                raise DiskError(file.path, str(window.failure.strerror)) from window.failure
             raise
+        on_progress(length - window.given_bytes)
     return hasher.digests()
 
 
-def _put_small(
-    archive: Archive,
-    path: RelPath,
-    descriptor: int,
-    stat: FileStat,
-    sha256: str,
-    on_bytes: OnBytes,
-    *,
-    replace: bool,
-) -> FileDigests:
-    data = _read_small(path, descriptor, stat.size_bytes)
+def _put_small(site: Site, archive: Archive, file: Outgoing, on_progress: OnBytes, *, replace: bool) -> Uploaded:
+    site.cancel.check()
+    data = _read_small(file.path, file.descriptor, file.stat.size_bytes)
     hasher = FileHasher(len(data))
     hasher.update(data)
     digests = hasher.digests()
-    _check(path, stat, digests, sha256)
-    archive.put_blob(sha256, data, replace=replace)
-    on_bytes(len(data))
-    return digests
+    _check(file, digests)
+    site.upload_rate.take(len(data))
+    archive.put_blob(file.sha256, data, replace=replace)
+    on_progress(len(data))
+    return Uploaded(digests, len(data))
 
 
 def _read_small(path: RelPath, descriptor: int, size_bytes: int) -> bytes:
@@ -176,8 +131,8 @@ def _read_small(path: RelPath, descriptor: int, size_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
-def _check(path: RelPath, stat: FileStat, digests: FileDigests, sha256: str) -> None:
-    if digests.size_bytes != stat.size_bytes:
-        raise FileChanging(path, f"it had {stat.size_bytes} bytes, {digests.size_bytes} could be read")
-    if digests.sha256 != sha256:
-        raise FileDamaged(path, f"expected sha256 {sha256}, found {digests.sha256}")
+def _check(file: Outgoing, digests: FileDigests) -> None:
+    if digests.size_bytes != file.stat.size_bytes:
+        raise FileChanging(file.path, f"it had {file.stat.size_bytes} bytes, {digests.size_bytes} could be read")
+    if digests.sha256 != file.sha256:
+        raise FileDamaged(file.path, f"expected sha256 {file.sha256}, found {digests.sha256}")
