@@ -116,13 +116,17 @@ class FileHasher:
         twin._chunks = list(self._chunks)
         return twin
 
+    def chunks_from(self, index: int) -> tuple[str, ...]:
+        """BLAKE3-256 of the chunks from `index` on, of the last one as much as was taken."""
+        chunks = self._chunks[index:]
+        if len(self._chunks) < chunk_count(self.taken_bytes):
+            chunks.append(self._chunk.hexdigest())
+        return tuple(chunks)
+
     def digests(self) -> FileDigests:
         """The digests of what was taken."""
-        chunks = list(self._chunks)
-        if len(chunks) < chunk_count(self.taken_bytes):
-            chunks.append(self._chunk.hexdigest())
         git_sha1 = self._git_sha1.hexdigest() if self._git_sha1 is not None else ""
-        return FileDigests(self.taken_bytes, self._sha256.hexdigest(), git_sha1, tuple(chunks))
+        return FileDigests(self.taken_bytes, self._sha256.hexdigest(), git_sha1, self.chunks_from(0))
 
 
 def read_pieces(descriptor: int, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:

@@ -13,7 +13,7 @@ import pytest
 from zimage_syncd.digest import FileDigests
 from zimage_syncd.disk.ledger import SqliteLedger
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.ports import FileStat
+from zimage_syncd.ports import FileStat, SentPart
 
 PATH = RelPath("hub/\udcff weird")
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -84,6 +84,30 @@ def test_uploads_are_known_from_before_they_begin_until_they_end(ledger: SqliteL
     assert ledger.pending_uploads("other") == []
     ledger.end_upload("bucket", "aa")
     assert ledger.pending_uploads("bucket") == []
+
+
+def test_parts_of_an_upload_are_known_until_it_ends_or_begins_anew(ledger: SqliteLedger, tmp_path: Path) -> None:
+    parts = {1: SentPart('"etag 1"', DIGESTS.chunks), 2: SentPart("", ("00" * 32, "11" * 32))}
+    for again in (False, True):
+        ledger.begin_upload("bucket", "aa")
+        assert ledger.sent_parts("bucket", "aa") == {}
+        for number, part in parts.items():
+            ledger.know_part("bucket", "aa", number, part, NOW)
+        assert ledger.sent_parts("bucket", "aa") == parts
+        assert ledger.sent_parts("bucket", "bb") == ledger.sent_parts("other", "aa") == {}
+        if again:
+            ledger.end_upload("bucket", "aa")
+            assert ledger.sent_parts("bucket", "aa") == {}
+
+
+@pytest.mark.parametrize("damage", ["chunks = 5", "chunks = NULL", "number = 'x'"])
+def test_parts_with_other_values_are_no_hint(ledger: SqliteLedger, tmp_path: Path, damage: str) -> None:
+    ledger.know_part("bucket", "aa", 1, SentPart("mark", DIGESTS.chunks), NOW)
+    ledger.close()
+    place = str(tmp_path / "ledger.sqlite")
+    with contextlib.closing(sqlite3.connect(place)) as connection, connection:
+        connection.execute(f"UPDATE upload_parts SET {damage}")
+    assert SqliteLedger(place).sent_parts("bucket", "aa") == {}
 
 
 def numbered(count: int) -> list[RelPath]:

@@ -104,6 +104,10 @@ class FaultyProxy:
     """A test of method and path, and what happens to the first request that passes it; each fault happens once."""
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Range of every request."""
+    sent_bytes: int = 0
+    """Bytes of bodies that clients have sent."""
+    given_bytes: int = 0
+    """Bytes of bodies that clients were given."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Event = field(default_factory=threading.Event)
     """Nobody waits any longer."""
@@ -161,6 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         proxy: FaultyProxy = self.server.proxy  # type: ignore[attr-defined]
         fault = proxy.take(self.command, self.path, self.headers.get("Range", ""))
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        proxy.sent_bytes += len(sent)
         if isinstance(fault, Answer):
             text = fault.body or f"<Error><Code>{fault.code}</Code><Message>spoiled</Message></Error>".encode()
             waiting = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
@@ -225,7 +230,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            for start in range(0, len(body), 2**20):
+                self.wfile.write(body[start : start + 2**20])
+                self.server.proxy.given_bytes += len(body[start : start + 2**20])  # type: ignore[attr-defined]
 
     def _cut(self) -> None:
         self.wfile.flush()

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from zimage_syncd.digest import FileDigests
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.model.failures import DiskError
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.ports import FileStat, LedgerEntry, PendingUpload
+from zimage_syncd.ports import FileStat, LedgerEntry, PendingUpload, SentPart
 
 _SCHEMA_VERSION = 1
 _SETTLED_NS = 2 * 10**9
@@ -39,6 +40,9 @@ CREATE TABLE IF NOT EXISTS files (
     sha256 BLOB, chunks BLOB, verified_at REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uploads (
     store TEXT, sha256 TEXT, upload_id TEXT, PRIMARY KEY (store, sha256)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS upload_parts (
+    store TEXT, sha256 TEXT, number INTEGER, mark TEXT, chunks BLOB,
+    PRIMARY KEY (store, sha256, number)) WITHOUT ROWID;
 """
 
 
@@ -123,8 +127,7 @@ class SqliteLedger:
             return None
         _, _, size_bytes, _, _, sha256, chunks, verified_at = row
         try:
-            digests = tuple(chunks[at : at + _DIGEST_BYTES].hex() for at in range(0, len(chunks), _DIGEST_BYTES))
-            known = FileDigests(size_bytes, sha256.hex(), "", digests)
+            known = FileDigests(size_bytes, sha256.hex(), "", _digests(chunks))
             return LedgerEntry(known, datetime.fromtimestamp(verified_at, UTC))
         except (AttributeError, TypeError, ValueError, OverflowError, OSError):
             return None  # a row that is not ours is no hint either
@@ -173,7 +176,7 @@ class SqliteLedger:
                 stat.mtime_ns,
                 stat.ctime_ns,
                 bytes.fromhex(digests.sha256),
-                bytes.fromhex("".join(digests.chunks)),
+                _packed(digests.chunks),
                 verified_at.timestamp(),
             ),
             at=verified_at,
@@ -184,15 +187,34 @@ class SqliteLedger:
         self._write("DELETE FROM files WHERE path = ?", (_key(path),))
 
     def begin_upload(self, store: str, sha256: str) -> None:
-        """An upload is about to begin."""
+        """An upload is about to begin; what is known of an earlier one of this blob is forgotten."""
+        self._forget_parts(store, sha256)
         self._write("INSERT OR REPLACE INTO uploads VALUES (?, ?, NULL)", (store, sha256))
 
     def know_upload(self, store: str, sha256: str, upload_id: str) -> None:
         """The store has named it."""
         self._write("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?)", (store, sha256, upload_id))
 
+    def know_part(self, store: str, sha256: str, number: int, part: SentPart, at: datetime) -> None:
+        """The store has taken a part."""
+        row = (store, sha256, number, part.mark, _packed(part.chunks))
+        self._write("INSERT OR REPLACE INTO upload_parts VALUES (?, ?, ?, ?, ?)", row, at=at)
+
+    def sent_parts(self, store: str, sha256: str) -> dict[int, SentPart]:
+        """The parts of a pending upload that the store has taken, by number."""
+        statement = "SELECT number, mark, chunks FROM upload_parts WHERE store = ? AND sha256 = ?"
+        try:
+            rows = self._rows(statement, (store, sha256))
+            return {int(number): SentPart(str(mark), _digests(chunks)) for number, mark, chunks in rows}
+        except (AttributeError, TypeError, ValueError):
+            return {}  # rows that are not ours are no hint
+
+    def _forget_parts(self, store: str, sha256: str) -> None:
+        self._write("DELETE FROM upload_parts WHERE store = ? AND sha256 = ?", (store, sha256))
+
     def end_upload(self, store: str, sha256: str) -> None:
         """It was completed or aborted."""
+        self._forget_parts(store, sha256)
         self._write("DELETE FROM uploads WHERE store = ? AND sha256 = ?", (store, sha256))
 
     def pending_uploads(self, store: str) -> list[PendingUpload]:
@@ -203,3 +225,11 @@ class SqliteLedger:
 
 def _key(path: RelPath) -> bytes:
     return path.encode(_NAMES, "surrogateescape")
+
+
+def _packed(digests: Sequence[str]) -> bytes:
+    return bytes.fromhex("".join(digests))
+
+
+def _digests(packed: bytes) -> tuple[str, ...]:
+    return tuple(packed[at : at + _DIGEST_BYTES].hex() for at in range(0, len(packed), _DIGEST_BYTES))

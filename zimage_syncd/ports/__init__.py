@@ -6,17 +6,16 @@ from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
 from zimage_syncd.ports.sources import (
     Archive,
     BlobInfo,
-    BlobUpload,
     ChunkSource,
     Hub,
     Intent,
-    PartBody,
     Reserved,
     SnapshotSource,
     StoredSnapshot,
     Strained,
 )
-from zimage_syncd.ports.state import Ledger, LedgerEntry, ManifestShelf, PendingUpload, Probe, ReportStore
+from zimage_syncd.ports.state import Ledger, LedgerEntry, ManifestShelf, PendingUpload, Probe, ReportStore, SentPart
+from zimage_syncd.ports.uploads import BlobUpload, PartBody, ResumedUpload
 
 __all__ = [
     "Absent",
@@ -44,9 +43,11 @@ __all__ = [
     "Reader",
     "ReportStore",
     "Reserved",
+    "ResumedUpload",
     "Seen",
     "SeenFile",
     "SeenLink",
+    "SentPart",
     "SnapshotSource",
     "StoredSnapshot",
     "Strained",

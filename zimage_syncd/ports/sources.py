@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -12,6 +12,7 @@ from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.snapshot import LayoutName, RepoId, SnapshotKey
 from zimage_syncd.ports.progress import OnBytes
+from zimage_syncd.ports.uploads import BlobUpload
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,46 +126,6 @@ class Hub(Protocol):
         """Its payload, at the manifest's revision. Nothing is imported, and nobody is asked, before the first read."""
 
 
-class PartBody(Protocol):
-    """A part's bytes: read in order, gone back in when a request is repeated."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` more bytes; b"" at the end."""
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Moves to `offset` within the part."""
-
-    def tell(self) -> int:
-        """The present position within the part."""
-
-    def crc32(self) -> int:
-        """CRC-32 (zlib) of the whole part as it is now; moves within the part."""
-
-    def __len__(self) -> int:
-        """Bytes of the part."""
-
-
-class BlobUpload(Protocol):
-    """A blob that is being uploaded in parts (see `stores.object_store.Upload`)."""
-
-    @property
-    def id(self) -> str:
-        """The store's own name for the upload."""
-
-    @property
-    def part_bytes(self) -> int:
-        """Size of every part but the last: a multiple of 16 MiB."""
-
-    def put_part(self, number: int, body: PartBody) -> None:
-        """Sends part `number` (from 1)."""
-
-    def complete(self) -> None:
-        """Makes the blob appear."""
-
-    def abort(self) -> None:
-        """Gives it up."""
-
-
 class Intent(Protocol):
     """The announcement that a backup relies on blobs; renewed while it is open, deleted when it is closed."""
 
@@ -212,6 +173,19 @@ class Archive(SnapshotSource, Protocol):
 
     def begin_blob(self, sha256: str, size_bytes: int) -> BlobUpload:
         """Begins a large one. The caller completes it only when the bytes that it sent hash to `sha256`."""
+
+    def resume_blob(self, sha256: str, size_bytes: int, upload_id: str, marks: Mapping[int, str]) -> BlobUpload | None:
+        """Goes on with an upload that an earlier process began (then a `ResumedUpload`, too).
+
+        Args:
+            sha256: the blob.
+            size_bytes: its size.
+            upload_id: the store's own name for the upload.
+            marks: of the parts that were sent, by number.
+
+        Returns:
+            None where there is nothing to go on with: the store keeps no parts, or has lost these.
+        """
 
     def abort_uploads(self, sha256: str, upload_id: str | None) -> int:
         """Gives up unfinished uploads of one blob, and returns how many.

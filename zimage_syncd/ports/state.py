@@ -38,6 +38,16 @@ class PendingUpload:
     """The store's own name for it; None where the process ended before it was known."""
 
 
+@dataclass(frozen=True, slots=True)
+class SentPart:
+    """A part that a store has taken."""
+
+    mark: str
+    """The store's (see `ResumedUpload.mark`)."""
+    chunks: tuple[str, ...]
+    """BLAKE3-256 of each 16 MiB chunk of what was sent, lower-case hexadecimal."""
+
+
 class Ledger(Protocol):
     """What has been verified when, on the data disk; a hint that may be lost at any time."""
 
@@ -62,10 +72,16 @@ class Ledger(Protocol):
         """Removes what is known of a file."""
 
     def begin_upload(self, store: str, sha256: str) -> None:
-        """An upload is about to begin."""
+        """An upload is about to begin; what is known of an earlier one of this blob is forgotten."""
 
     def know_upload(self, store: str, sha256: str, upload_id: str) -> None:
         """The store has named it."""
+
+    def know_part(self, store: str, sha256: str, number: int, part: SentPart, at: datetime) -> None:
+        """The store has taken part `number`, just now (`at`)."""
+
+    def sent_parts(self, store: str, sha256: str) -> dict[int, SentPart]:
+        """The parts of a pending upload that the store has taken, by number."""
 
     def end_upload(self, store: str, sha256: str) -> None:
         """It was completed or aborted."""

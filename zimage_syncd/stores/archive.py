@@ -7,7 +7,7 @@ there. Whatever a store says is checked and bounded before it is believed; nothi
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.plan import LinkMode
@@ -19,7 +19,7 @@ from zimage_syncd.stores.archive_keys import MARKER_KEY, blob_key
 from zimage_syncd.stores.archive_manifests import Manifests, Owns
 from zimage_syncd.stores.archive_marker import prepare_archive, require_archive
 from zimage_syncd.stores.archive_refs import Refs
-from zimage_syncd.stores.object_store import ObjectStore, OpenUpload
+from zimage_syncd.stores.object_store import ObjectStore, OpenUpload, Resuming
 
 
 class ObjectArchive:
@@ -150,6 +150,13 @@ class ObjectArchive:
         """Begins a large one. The caller completes it only when the bytes that it sent hash to `sha256`."""
         self._require()
         return self._store.begin_upload(blob_key(sha256), size_bytes)
+
+    def resume_blob(self, sha256: str, size_bytes: int, upload_id: str, marks: Mapping[int, str]) -> BlobUpload | None:
+        """Goes on with an upload that an earlier process began; None where the store cannot (see `ports.Archive`)."""
+        self._require()
+        if not isinstance(self._store, Resuming):
+            return None
+        return self._store.resume_upload(blob_key(sha256), size_bytes, upload_id, marks)
 
     def abort_uploads(self, sha256: str, upload_id: str | None) -> int:
         """Gives up unfinished uploads of one blob, and returns how many.

@@ -6,10 +6,10 @@ Every adapter passes one contract suite (tests/stores). Each translates its libr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from zimage_syncd.ports import BlobUpload
 
@@ -115,3 +115,24 @@ class ObjectStore(Protocol):
 
     def local_path(self, key: str) -> str | None:
         """The absolute path of the object's file where it is one on a mounted file system, else None."""
+
+
+@runtime_checkable
+class Resuming(Protocol):
+    """An object store that keeps the parts of an upload when the process that sent them is gone.
+
+    Hidden files do not count: what a crash left of one cannot be told from what it should be without reading it.
+    """
+
+    def resume_upload(self, key: str, size_bytes: int, upload_id: str, marks: Mapping[int, str]) -> Upload | None:
+        """Goes on with an upload; a `ports.ResumedUpload`.
+
+        Args:
+            key: the object.
+            size_bytes: its size.
+            upload_id: the store's own name for the upload.
+            marks: of the parts that were sent, by number.
+
+        Returns:
+            None where the upload is gone, or has none of these parts.
+        """

@@ -43,6 +43,10 @@ class Parts:
         """Where part `number` (from 1) begins, in bytes."""
         return (number - 1) * self.part_bytes
 
+    def length(self, number: int) -> int:
+        """The length of part `number` (from 1) in bytes; less than 1 where there is none."""
+        return min(self.part_bytes, self.size_bytes - self.offset(number))
+
     def check(self, number: int, body: PartBody) -> int:
         """The length of part `number` in bytes.
 
@@ -51,7 +55,7 @@ class Parts:
         """
         if not 1 <= number <= max(1, self.count):
             raise ValueError(f"{self.key}: part {number} of {self.count}")
-        expected = min(self.part_bytes, self.size_bytes - self.offset(number))
+        expected = self.length(number)
         if len(body) != expected:
             raise ValueError(f"{self.key}: part {number} has {len(body)} bytes, expected {expected}")
         return expected

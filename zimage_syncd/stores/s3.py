@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,8 +20,8 @@ from zimage_syncd.digest import md5_base64
 from zimage_syncd.model.failures import Failure, StoreBroken
 from zimage_syncd.stores import keys
 from zimage_syncd.stores.object_store import ObjectInfo, OpenUpload
-from zimage_syncd.stores.parts import Parts
 from zimage_syncd.stores.s3_errors import code_of, status_of, translated
+from zimage_syncd.stores.s3_multipart import Multipart
 from zimage_syncd.stores.s3_read import Answer, Patience, RangeRead, read_whole
 from zimage_syncd.stores.s3_settings import S3Settings, open_client
 from zimage_syncd.stores.s3_upload import S3Upload, abort_multipart
@@ -29,9 +29,6 @@ from zimage_syncd.stores.s3_upload import S3Upload, abort_multipart
 _REFUSED = (409, 412)
 """What `If-None-Match: *` gives where somebody creates the object just now, and where it is there
 (docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)."""
-
-_UNKNOWN = (400, 501)
-"""What servers answer to a header that they do not implement."""
 
 
 class S3Store:
@@ -49,9 +46,8 @@ class S3Store:
         stripped = settings.prefix.strip("/")
         self._prefix = f"{keys.checked_key(stripped)}/" if stripped else ""
         self._client = open_client(settings)
+        self._multipart = Multipart(self._client, self._bucket)
         self._conditional: bool | None = None
-        self._checks_crc32: bool | None = None
-        self._trial = threading.Lock()
         self._lock = threading.Lock()
         self._setbacks = 0
 
@@ -148,54 +144,20 @@ class S3Store:
             raise StoreBroken(self.describe(), f"the answer's Date is {header[:60]!r}") from error
 
     def begin_upload(self, key: str, size_bytes: int) -> S3Upload:
-        """Begins a multipart upload; its parts have a CRC-32 with them where a trial proved that the server checks it.
+        """Begins a multipart upload."""
+        return self._multipart.begin(self._key(key), size_bytes)
 
-        The trial is made once, in the first upload.
-        """
-        parts = Parts.of(key, size_bytes)
-        with self._trial:
-            if self._checks_crc32 is None:
-                upload = self._begin(key, parts, with_crc32=True)
-                if upload is not None and upload.refuses_damage():
-                    self._checks_crc32 = True
-                    return upload
-                self._checks_crc32 = False
-                if upload is not None:
-                    upload.abort()
-        upload = self._begin(key, parts, with_crc32=self._checks_crc32)
-        if upload is None:
-            raise StoreBroken(self.describe(), "it begins no upload whose parts have checksums, though it did before")
-        return upload
-
-    def _begin(self, key: str, parts: Parts, *, with_crc32: bool) -> S3Upload | None:
-        """None where the server knows no such checksums."""
-        whole = self._key(key)
-        # AWS takes parts with a CRC-32 only where the upload was begun with it.
-        checksum = {"ChecksumAlgorithm": "CRC32"} if with_crc32 else {}
-        with self._translated(key):
-            try:
-                answer = self._client.create_multipart_upload(Bucket=self._bucket, Key=whole, **checksum)
-            except ClientError as error:
-                if with_crc32 and status_of(error) in _UNKNOWN:
-                    return None
-                raise
-        return S3Upload(self._client, self._bucket, whole, answer["UploadId"], parts, with_crc32=with_crc32)
+    def resume_upload(self, key: str, size_bytes: int, upload_id: str, marks: Mapping[int, str]) -> S3Upload | None:
+        """Goes on with a multipart upload (see `Resuming`)."""
+        return self._multipart.resume(self._key(key), size_bytes, upload_id, marks)
 
     def open_uploads(self, prefix: str) -> list[OpenUpload]:
         """Uploads under `prefix` that nobody has completed or aborted.
 
         MinIO lists them only where `prefix` is an object's whole key.
         """
-        start = self._prefix + keys.checked_prefix(prefix)
-        found = []
-        with self._translated(prefix):
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=start)
-            for page in pages:
-                for item in page.get("Uploads", ()):
-                    if item["Key"].startswith(start):
-                        key = item["Key"][len(self._prefix) :]
-                        found.append(OpenUpload(key, item["UploadId"], item["Initiated"].astimezone(UTC)))
-        return found
+        found = self._multipart.opened(self._prefix + keys.checked_prefix(prefix))
+        return [OpenUpload(each.key[len(self._prefix) :], each.id, each.started_at) for each in found]
 
     def abort_upload(self, upload: OpenUpload) -> None:
         """Gives an upload up, whoever began it."""

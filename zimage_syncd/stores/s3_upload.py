@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 from botocore.exceptions import ClientError
 
@@ -14,6 +13,7 @@ from zimage_syncd.model.failures import FileChanging, StoreBroken
 from zimage_syncd.ports import PartBody
 from zimage_syncd.stores.parts import Parts
 from zimage_syncd.stores.s3_errors import code_of, status_of, translated
+from zimage_syncd.stores.s3_part import Body, BodyFailed, Sent
 from zimage_syncd.stores.s3_settings import S3Client
 
 _DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"})
@@ -21,61 +21,6 @@ _DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch
 
 _TRIES = 3
 """How often a part is sent that arrives damaged."""
-
-
-class _BodyFailed(BaseException):
-    """Carries what a body raised past botocore, which would wrap any `Exception` and try three times more."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-        super().__init__(str(error))
-
-
-class _Body:
-    """A part's body as botocore takes it: seekable, of a known length, and never shorter than that."""
-
-    def __init__(self, subject: str, body: PartBody) -> None:
-        self._subject = subject
-        self._body = body
-        self._length = len(body)
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            data = self._body.read(size)
-            if not data and size and self._body.tell() < self._length:
-                # Otherwise the server would wait for the rest until one of the two gives up.
-                found = self._body.tell()
-                raise FileChanging(self._subject, f"a part ended after {found} of {self._length} bytes")
-        except Exception as error:
-            raise _BodyFailed(error) from error
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self._body.seek(offset, whence)
-        except Exception as error:
-            raise _BodyFailed(error) from error
-
-    def tell(self) -> int:
-        return self._body.tell()
-
-    def __len__(self) -> int:
-        return self._length
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """What the server has of one part."""
-
-    etag: str
-    """As the server gave it."""
-    crc32: str
-    """As its header holds it; empty where the server checks none."""
-
-    def for_completion(self, number: int) -> dict[str, Any]:
-        """As `CompleteMultipartUpload` takes it."""
-        checksum = {"ChecksumCRC32": self.crc32} if self.crc32 else {}
-        return {"PartNumber": number, "ETag": self.etag, **checksum}
 
 
 class S3Upload:
@@ -101,7 +46,8 @@ class S3Upload:
         self._with_crc32 = with_crc32
         self._subject = f"s3://{bucket}/{key}"
         self._lock = threading.Lock()
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, Sent] = {}
+        self._there: dict[int, Sent] = {}
         self._finished = False
 
     @property
@@ -114,11 +60,44 @@ class S3Upload:
         """Size of every part but the last."""
         return self._parts.part_bytes
 
-    def refuses_damage(self) -> bool:
-        """Whether the server refuses a part that does not fit its CRC-32, and takes one that does.
+    def find(self, marks: Mapping[int, str]) -> None:
+        """Looks which of the parts that an earlier process sent the server still has.
 
-        One byte is sent for that as part 1, in whose place the real one comes.
+        Args:
+            marks: of these parts, by number.
+
+        Raises:
+            ClientError: the upload is gone, among others.
         """
+        listed: dict[int, set[tuple[str, int]]] = {}
+        pages = self._client.get_paginator("list_parts").paginate(
+            Bucket=self._bucket, Key=self._key, UploadId=self._upload_id
+        )
+        for page in pages:
+            for item in page.get("Parts", ()):
+                # SeaweedFS lists a part that was sent twice twice.
+                listed.setdefault(int(item["PartNumber"]), set()).add((item["ETag"], int(item["Size"])))
+        for number, mark in marks.items():
+            sent = Sent.of_mark(mark)
+            if listed.get(number) == {(sent.etag, self._parts.length(number))}:
+                self._there[number] = sent
+
+    def mark(self, number: int) -> str:
+        """What the server calls part `number` (see `ports.ResumedUpload`)."""
+        with self._lock:
+            return self._sent[number].mark
+
+    def there(self) -> frozenset[int]:
+        """Numbers of the parts that the server has of an earlier process."""
+        return frozenset(self._there)
+
+    def keep_part(self, number: int) -> None:
+        """Takes one of these as it is."""
+        with self._lock:
+            self._sent[number] = self._there[number]
+
+    def refuses_damage(self) -> bool:
+        """Whether the server refuses a part of one byte that does not fit its CRC-32, and takes one that does."""
         wrong, right = crc32_base64(zlib.crc32(b"1")), crc32_base64(zlib.crc32(b"0"))
         with translated(self._subject):
             try:
@@ -146,12 +125,12 @@ class S3Upload:
         try:
             with translated(self._subject):
                 sent = self._checked(number, body) if self._with_crc32 else self._request(number, self._whole(body))
-        except _BodyFailed as failed:
+        except BodyFailed as failed:
             raise failed.error from failed.error.__cause__
         with self._lock:
             self._sent[number] = sent
 
-    def _checked(self, number: int, body: PartBody) -> _Sent:
+    def _checked(self, number: int, body: PartBody) -> Sent:
         crc32 = body.crc32()
         for _ in range(_TRIES):
             try:
@@ -164,11 +143,11 @@ class S3Upload:
                 raise FileChanging(self._subject, f"part {number} was another one when it was read again")
         raise StoreBroken(self._subject, f"part {number} arrived damaged {_TRIES} times ({said})")
 
-    def _whole(self, body: PartBody) -> _Body:
+    def _whole(self, body: PartBody) -> Body:
         body.seek(0)
-        return _Body(self._subject, body)
+        return Body(self._subject, body)
 
-    def _request(self, number: int, body: _Body | bytes, crc32: str = "") -> _Sent:
+    def _request(self, number: int, body: Body | bytes, crc32: str = "") -> Sent:
         answer = self._client.upload_part(
             Bucket=self._bucket,
             Key=self._key,
@@ -179,7 +158,7 @@ class S3Upload:
         )
         if not answer.get("ETag"):
             raise StoreBroken(self._subject, f"part {number} was answered without an ETag")
-        return _Sent(answer["ETag"], crc32)
+        return Sent(answer["ETag"], crc32)
 
     def complete(self) -> None:
         """Makes the object appear.

@@ -6,7 +6,7 @@ and read again to be sent. What the ledger knows unchanged is not read at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from zimage_syncd.decide.accept import refusals_of_change, refusals_of_state
 from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
@@ -14,8 +14,9 @@ from zimage_syncd.model.manifest import Manifest, Proof
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import LocalSnapshot
-from zimage_syncd.ports import Archive
+from zimage_syncd.ports import Archive, PendingUpload
 from zimage_syncd.recording import record
+from zimage_syncd.report.words import size
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.record import known_manifest
@@ -40,7 +41,8 @@ def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, acc
         PathUnreadable, DiskError: nothing that could be found is meant, and a directory could not be listed.
         StoreUnreachable, StoreDenied, StoreMissing, FormatUnknown: no archive can be used; where another one can, it is
             a finding.
-        Stopped: somebody asked to stop; uploads under way were given up, what is finished stays.
+        Stopped: somebody asked to stop; what is finished stays, and so do the parts of uploads under way where the
+            store can go on with them.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
     survey = site.survey()
@@ -55,6 +57,7 @@ def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, acc
     for snapshot in snapshots:
         results.extend(_snapshot(site, ready, snapshot, findings, gave_up, accept_changed=accept_changed))
     if selection.repo is None and not survey.troubles:
+        findings.extend(_end_uploads(site, [archive for archive in ready if archive.name not in gave_up]))
         present = {snapshot.key.repo for snapshot in snapshots}
         findings.extend(finding_of(SnapshotMissing(str(repo))) for repo in site.repos if repo not in present)
     elapsed_s = site.clock.monotonic_s() - started_s
@@ -77,18 +80,35 @@ def _meant(site: Site, survey: Survey, selection: Selection) -> list[LocalSnapsh
 
 
 def _prepared(site: Site, archive: Archive, failures: list[Failure]) -> bool:
-    """Makes an archive ready, and gives up what an earlier run of this cache left open in it."""
+    """Makes an archive ready, and gives up those uploads of an earlier run with which nobody can go on."""
     try:
         archive.prepare()
         for pending in site.ledger.pending_uploads(archive.name):
-            archive.abort_uploads(pending.sha256, pending.upload_id)
-            site.ledger.end_upload(archive.name, pending.sha256)
+            if pending.upload_id is None or not site.ledger.sent_parts(archive.name, pending.sha256):
+                _end_upload(site, archive, pending)
     except Stopped:
         raise
     except Failure as failure:
         failures.append(failure)
         return False
     return True
+
+
+def _end_uploads(site: Site, archives: Sequence[Archive]) -> Iterator[Finding]:
+    """Gives up what earlier runs left open and this one, which backed everything up, had no use for."""
+    for archive in archives:
+        try:
+            for pending in site.ledger.pending_uploads(archive.name):
+                _end_upload(site, archive, pending)
+        except Stopped:
+            raise
+        except Failure as failure:
+            yield finding_of(failure)
+
+
+def _end_upload(site: Site, archive: Archive, pending: PendingUpload) -> None:
+    archive.abort_uploads(pending.sha256, pending.upload_id)
+    site.ledger.end_upload(archive.name, pending.sha256)
 
 
 def _snapshot(
@@ -169,6 +189,8 @@ def _result(snapshot: LocalSnapshot, manifest: Manifest, store: str, sent: Sent,
     unchanged = was_there and not sent.uploaded_bytes
     state = "" if manifest.proof is Proof.PROVED else "; unproved: nothing was there to compare its content with"
     names = ", ".join(snapshot.names)
+    if sent.kept_bytes:
+        state = f"; {size(sent.kept_bytes)} of it were there from an upload that was broken off{state}"
     return SnapshotResult(
         snapshot=str(snapshot.key),
         action="unchanged" if unchanged else "backed up",

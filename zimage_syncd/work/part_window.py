@@ -33,7 +33,8 @@ class HashingWindow:
         on_sending: Callable[[int, int], None],
     ) -> None:
         self._descriptor = descriptor
-        self._start = start
+        self.start = start
+        """Where the part begins in the file, in bytes."""
         self._length = length
         self._hasher = hasher.copy()
         self._check = check
@@ -86,7 +87,7 @@ class HashingWindow:
         left = self._length - self._position
         count = left if size < 0 else min(size, left)
         try:
-            data = os.pread(self._descriptor, count, self._start + self._position)
+            data = os.pread(self._descriptor, count, self.start + self._position)
         except OSError as error:
             self.failure = error
             raise

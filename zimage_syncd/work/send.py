@@ -46,6 +46,10 @@ class Sent:
     """Bytes of the files that were read and hashed, by path; a small one that is read again to be sent counts once."""
     uploaded_bytes: int = 0
     """Bytes sent."""
+    kept_bytes: int = 0
+    """Bytes that an archive had already, of uploads that were broken off."""
+    streamed: set[str] = field(default_factory=set)
+    """Digests of the files that were sent while they were hashed: equal content is sent once, whatever its paths."""
     findings: list[Finding] = field(default_factory=list)
     """Files that cannot be backed up, and why."""
     given_up: bool = False
@@ -58,6 +62,13 @@ class Sent:
         """Bytes of all files that were read."""
         return sum(self.read.values())
 
+    def is_first(self, sha256: str) -> bool:
+        """Whether this is the first question about a digest."""
+        with self.lock:
+            first = sha256 not in self.streamed
+            self.streamed.add(sha256)
+        return first
+
 
 def digests_of(
     site: Site, archive: Archive, snapshot: LocalSnapshot, sent: Sent, intent: Intent
@@ -69,7 +80,7 @@ def digests_of(
         known = known_digests(site, file)
         if known is not None:
             site.monitor.advance(file.size_bytes)
-        elif _can_stream(file) and archive.blob(expected_hex(file)) is None:
+        elif _can_stream(file) and sent.is_first(expected_hex(file)) and archive.blob(expected_hex(file)) is None:
             known = _stream(site, archive, file, sent)
         else:
             known = read_digests(site, file)
@@ -105,6 +116,7 @@ def _stream(site: Site, archive: Archive, file: LocalFile, sent: Sent, sha256: s
     with sent.lock:
         sent.read[file.path] = uploaded.digests.size_bytes
         sent.uploaded_bytes += uploaded.sent_bytes
+        sent.kept_bytes += uploaded.digests.size_bytes - uploaded.sent_bytes
     return uploaded.digests
 
 

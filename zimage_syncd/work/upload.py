@@ -1,23 +1,30 @@
 """Sends one file's content to an archive; hashed in the same pass where its digest is known beforehand.
 
 The blob's name is its digest and an object cannot be renamed, so an upload is completed only when what was sent hashes
-to the name that it was begun under.
+to the name that it was begun under. A store that keeps the parts of an upload that was broken off gets only the
+rest: the file is read and hashed again, and a part is kept where its bytes are those that were sent.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from zimage_syncd.digest import FileDigests, FileHasher
-from zimage_syncd.model.failures import DiskError, FileChanging, FileDamaged
+from zimage_syncd.model.failures import DiskError, Failure, FileChanging, FileDamaged, Stopped, StoreUnreachable
+from zimage_syncd.model.manifest import CHUNK_BYTES
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.ports import Archive, BlobUpload, FileStat, OnBytes
+from zimage_syncd.ports import Archive, BlobUpload, FileStat, OnBytes, ResumedUpload, SentPart
 from zimage_syncd.work.part_window import HashingWindow
 from zimage_syncd.work.site import Site
 
 SMALL_BYTES = 16 * 2**20
 """Up to one part, a file is read, hashed and put in one piece."""
+
+_LATER = (Stopped, StoreUnreachable)
+"""What ends an upload that another run can go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class Uploaded:
     digests: FileDigests
     """Of the whole content."""
     sent_bytes: int
-    """How much of it was sent."""
+    """How much of it was sent; the rest the store had of an upload that was broken off."""
 
 
 def upload_file(
@@ -61,44 +68,87 @@ def upload_file(
         FileDamaged: the content hashes to something else; nothing appeared in the archive.
         FileChanging: the file became shorter while it was read.
         StoreUnreachable, StoreDenied, StoreBroken, DeviceFull: as their names say.
-        Stopped: somebody asked to stop.
+        Stopped: somebody asked to stop; what the store has taken stays for the next run, where it keeps parts.
     """
     if file.stat.size_bytes <= SMALL_BYTES:
         return _put_small(site, archive, file, on_progress, replace=replace)
-    site.ledger.begin_upload(archive.name, file.sha256)
-    upload = archive.begin_blob(file.sha256, file.stat.size_bytes)
-    site.ledger.know_upload(archive.name, file.sha256, upload.id)
+    upload, known = _open(site, archive, file)
     try:
-        digests = _send_parts(site, upload, file, on_progress)
-        _check(file, digests)
+        uploaded = _send_parts(site, archive, upload, file, known, on_progress)
+        _check(file, uploaded.digests)
         upload.complete()
-    except BaseException:
-        upload.abort()
-        site.ledger.end_upload(archive.name, file.sha256)
+    except BaseException as error:
+        if not (isinstance(error, _LATER) and isinstance(upload, ResumedUpload)):
+            with suppress(Failure):  # if it cannot be given up now, the ledger knows it, and the next run does
+                upload.abort()
+                site.ledger.end_upload(archive.name, file.sha256)
         raise
     site.ledger.end_upload(archive.name, file.sha256)
-    return Uploaded(digests, digests.size_bytes)
+    return uploaded
 
 
-def _send_parts(site: Site, upload: BlobUpload, file: Outgoing, on_progress: OnBytes) -> FileDigests:
+def _open(site: Site, archive: Archive, file: Outgoing) -> tuple[BlobUpload, Mapping[int, SentPart]]:
+    """Goes on with an upload that was broken off, or begins one; and what was sent of it."""
+    size_bytes = file.stat.size_bytes
+    known = site.ledger.sent_parts(archive.name, file.sha256)
+    marks = {number: part.mark for number, part in known.items()}
+    for pending in site.ledger.pending_uploads(archive.name):
+        if pending.sha256 == file.sha256:
+            if pending.upload_id is not None:
+                resumed = archive.resume_blob(file.sha256, size_bytes, pending.upload_id, marks)
+                if resumed is not None:
+                    return resumed, known
+            archive.abort_uploads(file.sha256, pending.upload_id)
+    site.ledger.begin_upload(archive.name, file.sha256)
+    upload = archive.begin_blob(file.sha256, size_bytes)
+    site.ledger.know_upload(archive.name, file.sha256, upload.id)
+    return upload, {}
+
+
+def _send_parts(
+    site: Site,
+    archive: Archive,
+    upload: BlobUpload,
+    file: Outgoing,
+    known: Mapping[int, SentPart],
+    on_progress: OnBytes,
+) -> Uploaded:
     def on_sending(count: int, new: int) -> None:
         site.upload_rate.take(count)
         on_progress(new)
 
     size_bytes = file.stat.size_bytes
     hasher = FileHasher(size_bytes)
+    sent_bytes = 0
     for number, start in enumerate(range(0, size_bytes, upload.part_bytes), 1):
         length = min(upload.part_bytes, size_bytes - start)
         window = HashingWindow(file.descriptor, start, length, hasher, site.cancel.check, on_sending)
         try:
-            upload.put_part(number, window)
+            kept = _kept(upload, number, window, known.get(number))
+            if not kept:
+                upload.put_part(number, window)
             hasher = window.finished_hasher()
         except Exception:
             if window.failure is not None:
                 raise DiskError(file.path, str(window.failure.strerror)) from window.failure
             raise
+        if not kept:
+            sent_bytes += length
+            if isinstance(upload, ResumedUpload):
+                part = SentPart(upload.mark(number), hasher.chunks_from(start // CHUNK_BYTES))
+                site.ledger.know_part(archive.name, file.sha256, number, part, site.clock.now())
         on_progress(length - window.given_bytes)
-    return hasher.digests()
+    return Uploaded(hasher.digests(), sent_bytes)
+
+
+def _kept(upload: BlobUpload, number: int, window: HashingWindow, sent: SentPart | None) -> bool:
+    """Whether a part need not be sent: the store has it of an earlier run, and its bytes are the same."""
+    if sent is None or not isinstance(upload, ResumedUpload) or number not in upload.there():
+        return False
+    if window.finished_hasher().chunks_from(window.start // CHUNK_BYTES) != sent.chunks:
+        return False
+    upload.keep_part(number)
+    return True
 
 
 def _put_small(site: Site, archive: Archive, file: Outgoing, on_progress: OnBytes, *, replace: bool) -> Uploaded:
