@@ -11,6 +11,7 @@ import pytest
 from zimage_syncd.cli.app import app
 from zimage_syncd.config import load_config
 from zimage_syncd.config.schema import SECTIONS, Store
+from zimage_syncd.report.detection_page import detection_page
 from zimage_syncd.report.problems_page import problems_page
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +20,10 @@ COMMON = {"--config", "--json", "--verbose", "-v", "--help"}
 
 def test_the_page_of_problems_is_the_catalogue() -> None:
     assert (ROOT / "docs/problems.md").read_text() == problems_page()
+
+
+def test_the_page_of_detection_is_what_the_daemon_decides() -> None:
+    assert (ROOT / "docs/detection.md").read_text() == detection_page()
 
 
 @pytest.mark.parametrize("name", sorted(app.commands))

@@ -15,7 +15,7 @@ from zimage_syncd.disk.guard import remember_each_other
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import DataDiskMissing
-from zimage_syncd.model.report import Finding, Job, Report
+from zimage_syncd.model.report import Finding, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
 from zimage_syncd.ports import Cancel
@@ -75,13 +75,14 @@ def _cycle(services: CacheServices) -> tuple[Verdict, Report]:
     config = services.config
     everything = Selection()
     steps = Steps(
-        detect=lambda: services.workshop.observe()[1],
+        detect=services.detect,
         keep_links=services.keep_links,
-        restore=partial(_restore_what_is_missing, services),
+        restore=partial(services.restore, everything, source=None, to=None, mode=None),
         verify=partial(services.verify, everything, deep=False, repair=config.verify.repair),
         health=lambda: services.health(everything, level=None, full=False).report,
         remember=lambda: remember_each_other(services.workshop.observe()[0], config.daemon.state_dir),
         clock=services.workshop.clock,
+        has_stores=bool(config.restore.order),
     )
     verdict, report = run_cycle(steps, prove_after=frozenset(config.health.after))
     wrong = [
@@ -92,11 +93,3 @@ def _cycle(services: CacheServices) -> tuple[Verdict, Report]:
     if wrong:
         return verdict, Report(report.job, report.started_at, report.elapsed_s, (), (*wrong, *report.findings))
     return verdict, services.keep(report)
-
-
-def _restore_what_is_missing(services: CacheServices) -> Report:
-    """Restores where a repository is missing or not whole; a present cache is the verification's business."""
-    clock = services.workshop.clock
-    if services.holds_everything() or not services.config.restore.order:
-        return Report(Job.RESTORE, clock.now(), 0.0)
-    return services.restore(Selection(), source=None, to=None, mode=None)

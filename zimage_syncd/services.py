@@ -11,6 +11,7 @@ from zimage_syncd.config import HUBS, Config, StoreKind
 from zimage_syncd.config.places import inside
 from zimage_syncd.daemon.deep_queue import DeepQueue
 from zimage_syncd.daemon.state import LastRuns, schedule_path
+from zimage_syncd.decide.detect import detect
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.links import make_cache_link
 from zimage_syncd.model import problems
@@ -29,7 +30,7 @@ from zimage_syncd.model.report import Finding, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.model.status import HealthReport, SnapshotRow, Status
-from zimage_syncd.model.verdict import DataState, LinkState
+from zimage_syncd.model.verdict import CacheState, DataState, LinkState, Verdict
 from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
 from zimage_syncd.process.priority import yield_to_others
 from zimage_syncd.process.probe import ProbeProcess
@@ -277,11 +278,20 @@ class CacheServices:
             raise SnapshotIncomplete(str(meant[0].key), _reasons(meant[0]))
         return f"{self.config.cache.dir}/{max(whole, key=_preference).directory}"
 
-    def holds_everything(self) -> bool:
-        """Whether the cache holds every configured repository, or anything where none is configured."""
+    def detect(self) -> Verdict:
+        """What happened to disks and cache; the cache of the right disk is looked into."""
+        seen, verdict = self.workshop.observe()
+        if verdict.cache is not CacheState.PRESENT:
+            return verdict
+        return detect(replace(seen, lacking=self._lacking()))
+
+    def _lacking(self) -> tuple[str, ...]:
+        """Configured repositories that are not whole in the cache; where none is configured, one whole one will do."""
         with self.workshop.looking() as site:
             found = {item.key.repo for item in site.find() if not isinstance(item.completeness, Incomplete)}
-            return bool(found) and found.issuperset(site.repos)
+            if not site.repos:
+                return () if found else ("any repository",)
+            return tuple(str(repo) for repo in site.repos if repo not in found)
 
     def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
         """The daemon; returns after SIGTERM.

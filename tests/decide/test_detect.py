@@ -8,7 +8,7 @@ import pytest
 
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.model.observation import Identity, LinkFacts, LinkKind, Observation, SystemMark
-from zimage_syncd.model.verdict import CacheState, DataState, LinkState, SystemState
+from zimage_syncd.model.verdict import Boot, CacheState, DataState, LinkState, SystemState
 
 HERE = frozenset({DataState.HERE})
 
@@ -59,6 +59,22 @@ def seen(**changes: object) -> Observation:
         ({"expected_id": "cache-2"}, SystemState.SAME, {DataState.FOREIGN}, CacheState.UNKNOWN),
         ({"cache_present": False}, SystemState.SAME, HERE, CacheState.GONE),
         ({"cache_empty": True}, SystemState.SAME, HERE, CacheState.GONE),
+        ({"lacking": ()}, SystemState.SAME, HERE, CacheState.WHOLE),
+        ({"lacking": ("a/b",)}, SystemState.SAME, HERE, CacheState.PARTIAL),
+        ({"lacking": ("a/b",), "cache_empty": True}, SystemState.SAME, HERE, CacheState.GONE),
+        (
+            {"mark": SystemMark("mark-1", "cache-1", 5, "", 7), "file_system": 8},
+            SystemState.SAME,
+            HERE | {DataState.MOVED},
+            CacheState.PRESENT,
+        ),
+        ({"mark": SystemMark("mark-1", "cache-1", 5, "", 7)}, SystemState.SAME, HERE, CacheState.PRESENT),
+        (
+            {"mark": SystemMark("mark-2", "cache-2", 5, "", 7), "file_system": 8},
+            SystemState.NEW,
+            HERE,
+            CacheState.PRESENT,
+        ),
         ({"read_only": True}, SystemState.SAME, HERE | {DataState.READ_ONLY}, CacheState.PRESENT),
         ({"free_bytes": 0}, SystemState.SAME, HERE | {DataState.FULL}, CacheState.PRESENT),
     ],
@@ -68,6 +84,14 @@ def test_each_story_has_its_verdict(
 ) -> None:
     verdict = detect(seen(**changes))
     assert (verdict.system, set(verdict.data), verdict.cache) == (system, set(data), cache)
+
+
+@pytest.mark.parametrize(
+    ("remembered", "found", "boot"),
+    [("a", "a", Boot.SAME), ("a", "b", Boot.NEW), ("", "b", Boot.UNKNOWN), ("a", "", Boot.UNKNOWN)],
+)
+def test_a_machine_that_was_started_is_told_from_a_daemon_that_was(remembered: str, found: str, boot: Boot) -> None:
+    assert detect(seen(mark=SystemMark("mark-1", "cache-1", 5, remembered), boot_id=found)).boot is boot
 
 
 def test_nothing_is_written_to_a_missing_foreign_or_read_only_disk() -> None:

@@ -22,6 +22,7 @@ _DISK = {
     "empty": "without an identity yet: the first backup, restore or verify gives it one",
     "unknown": "with an identity that cannot be understood",
     "rolled back": "an older state of itself",
+    "moved": "on another file system than at the daemon's last start",
 }
 """The data disk's states (`DataState`), where the word alone would be taken for something else."""
 

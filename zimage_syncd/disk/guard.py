@@ -60,6 +60,6 @@ def remember_each_other(seen: Observation, state_dir: str) -> None:
     identity = ensure_identity(seen)
     mark = seen.mark.mark if seen.mark is not None else new_id()
     counter = max(identity.counter, seen.mark.counter if seen.mark is not None else 0) + 1
-    write_mark(state_dir, SystemMark(mark, identity.cache_id, counter))
+    write_mark(state_dir, SystemMark(mark, identity.cache_id, counter, seen.boot_id, seen.file_system))
     place = state_directory(seen.cache_dir, seen.mount)
     write_identity(place, Identity(identity.cache_id, mark, counter))

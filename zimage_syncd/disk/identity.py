@@ -6,6 +6,7 @@ names itself and the cache. Clones and roll-backs of either show, since both cou
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -67,8 +68,16 @@ def read_mark(state_dir: str) -> SystemMark | None:
     if document is None or document.get("format") != _FORMAT:
         return None
     mark, cache_id, counter = document.get("mark"), document.get("cache_id"), document.get("counter")
-    good = isinstance(mark, str) and _ID.fullmatch(mark) and isinstance(cache_id, str) and isinstance(counter, int)
-    return SystemMark(str(mark), str(cache_id), int(str(counter))) if good else None
+    if not (isinstance(mark, str) and _ID.fullmatch(mark) and isinstance(cache_id, str) and isinstance(counter, int)):
+        return None
+    boot_id, file_system = document.get("boot_id"), document.get("file_system")
+    return SystemMark(
+        mark,
+        cache_id,
+        counter,
+        boot_id if isinstance(boot_id, str) and _ID.fullmatch(boot_id) else "",
+        file_system if isinstance(file_system, int) else 0,
+    )
 
 
 def write_mark(state_dir: str, mark: SystemMark) -> None:
@@ -79,7 +88,7 @@ def write_mark(state_dir: str, mark: SystemMark) -> None:
     """
     with translated(state_dir, writing=True):
         os.makedirs(state_dir, mode=0o755, exist_ok=True)
-    document = {"format": _FORMAT, "mark": mark.mark, "cache_id": mark.cache_id, "counter": mark.counter}
+    document = {"format": _FORMAT, **dataclasses.asdict(mark)}
     write_document(os.path.join(state_dir, MARK_NAME), json.dumps(document, indent=2).encode() + b"\n")
 
 

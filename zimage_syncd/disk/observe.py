@@ -41,6 +41,8 @@ def observe(*, cache_dir: str, mount: str, links: tuple[str, ...], expected_id: 
         mark=read_mark(state_dir),
         expected_id=expected_id,
         links=tuple(observe_link(link) for link in links),
+        boot_id=_boot_id(),
+        file_system=0 if numbers is None else numbers.f_fsid,
     )
 
 
@@ -70,6 +72,14 @@ def _file_system(path: str) -> os.statvfs_result | None:
             path = os.path.dirname(path)
         except OSError:
             return None
+
+
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _is_empty(path: str) -> bool:

@@ -52,6 +52,10 @@ class SystemMark:
     """The cache that it last used."""
     counter: int
     """The identity's counter at that time."""
+    boot_id: str = ""
+    """The kernel's, at that time; empty where it was not recorded. Evidence only: containers share their host's."""
+    file_system: int = 0
+    """The data disk's `f_fsid` (statvfs(3)) at that time; 0 where it was not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +90,9 @@ class Observation:
     """One for each configured cache link."""
     identity_trouble: str = ""
     """Why an identity is there and cannot be understood; empty where it can, or where there is none."""
+    boot_id: str = ""
+    """The kernel's (/proc/sys/kernel/random/boot_id); empty where it cannot be read."""
+    file_system: int = 0
+    """The `f_fsid` of the data disk's file system; 0 where it has none."""
+    lacking: tuple[str, ...] | None = None
+    """Repositories that are meant to be in the cache and are not complete there; None where nobody looked."""

@@ -6,6 +6,16 @@ import enum
 from dataclasses import dataclass
 
 
+class Boot(enum.StrEnum):
+    """Whether the machine was started since the daemon last worked here."""
+
+    SAME = "same"
+    """It is still up: the daemon alone was started again."""
+    NEW = "new"
+    UNKNOWN = "unknown"
+    """Nothing is remembered of the last time."""
+
+
 class SystemState(enum.StrEnum):
     """The system disk, compared with what the data disk remembers."""
 
@@ -31,12 +41,20 @@ class DataState(enum.StrEnum):
     READ_ONLY = "read-only"
     FULL = "full"
     ROLLED_BACK = "rolled back"
+    """It is an older state of itself: a snapshot of it was put back."""
+    MOVED = "moved"
+    """Its content lies on another file system than last time: it was copied, or the disk was made anew."""
 
 
 class CacheState(enum.StrEnum):
     """The cache directory."""
 
+    WHOLE = "whole"
+    """Everything that is meant to be there is complete."""
+    PARTIAL = "partial"
+    """Something is there, and something is missing."""
     PRESENT = "present"
+    """Something is there; nobody looked whether it is all."""
     GONE = "gone"
     UNKNOWN = "unknown"
     """The data disk is missing or foreign, so nothing can be said."""
@@ -66,6 +84,8 @@ class Verdict:
     """Each configured link's path and state."""
     evidence: tuple[str, ...]
     """Sentences that say why."""
+    boot: Boot = Boot.UNKNOWN
+    """Whether the machine was started since."""
 
     @property
     def may_write(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from zimage_syncd.decide.planner import Step, plan_cycle
 from zimage_syncd.model.failures import Failure, Stopped
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
 from zimage_syncd.model.verdict import CacheState, SystemState, Verdict
@@ -34,6 +35,8 @@ class Steps:
     """Writes both marks, so that the next start knows this one."""
     clock: Clock
     """Time."""
+    has_stores: bool
+    """Whether there is anything that it could be restored from."""
 
 
 def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Report]:
@@ -51,22 +54,24 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
     happened = {"reset"} if verdict.system in {SystemState.NEW, SystemState.ROLLED_BACK} else set()
     notes, findings = list(verdict.evidence), list[Finding]()
     snapshots: list[SnapshotResult] = []
-    if verdict.may_write:
-        steps.remember()
-        _take(_guarded(Job.RESTORE, steps, steps.restore), "restored", "restore", happened, snapshots, findings)
-        if _restored_or_there(verdict, snapshots):
-            _take(_guarded(Job.VERIFY, steps, steps.verify), "mended", "repair", happened, snapshots, findings)
-        sentences, trouble = steps.keep_links()
-        notes.extend(sentences)
-        findings.extend(trouble)
-        if steps.health is not None and happened & prove_after:
-            _take(_guarded(Job.HEALTH, steps, steps.health), "", "", happened, snapshots, findings)
+    for planned in plan_cycle(verdict, has_stores=steps.has_stores):
+        match planned.step:
+            case Step.REMEMBER:
+                steps.remember()
+            case Step.LINK:
+                sentences, trouble = steps.keep_links()
+                notes.extend(sentences)
+                findings.extend(trouble)
+            case Step.RESTORE:
+                _take(_guarded(Job.RESTORE, steps, steps.restore), "restored", "restore", happened, snapshots, findings)
+            case Step.VERIFY if verdict.cache is not CacheState.GONE or snapshots:
+                _take(_guarded(Job.VERIFY, steps, steps.verify), "mended", "repair", happened, snapshots, findings)
+            case Step.PROVE if steps.health is not None and happened & prove_after:
+                _take(_guarded(Job.HEALTH, steps, steps.health), "", "", happened, snapshots, findings)
+            case Step.WAIT | Step.ASK | Step.REPORT:
+                notes.append(f"{planned.step}: {planned.reason}")
     elapsed_s = steps.clock.monotonic_s() - started_s
     return verdict, Report(Job.CYCLE, started_at, elapsed_s, tuple(snapshots), tuple(findings), tuple(notes))
-
-
-def _restored_or_there(verdict: Verdict, snapshots: list[SnapshotResult]) -> bool:
-    return bool(snapshots) or verdict.cache is CacheState.PRESENT
 
 
 def _guarded(job: Job, steps: Steps, act: Callable[[], Report]) -> Report:
