@@ -12,6 +12,7 @@ from zimage_syncd.daemon.state import Change, LastRuns, schedule_path
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.guard import remember_each_other
+from zimage_syncd.disk.observe import disk_at
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import DataDiskMissing
@@ -57,6 +58,9 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
         schedules=schedules,
         last_runs=last_runs,
         identity=seen.identity.cache_id if seen.identity is not None else config.cache.id,
+        links=tuple(config.cache.links),
+        keep_links=services.keep_links,
+        disk=partial(disk_at, config.cache.mount or config.cache.dir),
     )
     zone = datetime.now().astimezone().tzinfo
     if zone is None:

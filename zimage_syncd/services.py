@@ -144,6 +144,8 @@ class CacheServices:
     def keep_links(self) -> tuple[list[str], list[Finding]]:
         """Makes cache links that are lost; a link to somewhere that exists and real directories stay."""
         seen, verdict = self.workshop.observe()
+        if verdict.cache is CacheState.UNKNOWN or DataState.UNKNOWN in verdict.data:
+            return [], []  # a link into a bare mount point, or to somebody else's cache, would send libraries astray
         resolved = {link.path: link.resolved for link in seen.links}
         notes: list[str] = []
         findings: list[Finding] = []

@@ -20,13 +20,13 @@ EXPECTED = {
     "The daemon was started again": [R],
     "The machine was started again": [R, V, P],
     "First start ever, a cache is there": [R, V, P],
-    "First start ever, nothing is there": [R, F, V, L, P],
+    "First start ever, nothing is there": [R, L, F, V, P],
     "The system disk was replaced": [R, L, V, P],
     "A container was started with a fresh root": [R, L, V, P],
     "The system disk was replaced by a clone of another machine's": [R, V, P],
     "The system disk was put back to an older state": [R, V, P],
-    "System disk and data disk were replaced": [R, F, V, L, P],
-    "The data disk was replaced by an empty one": [R, F, V, L, P],
+    "System disk and data disk were replaced": [R, L, F, V, P],
+    "The data disk was replaced by an empty one": [R, L, F, V, P],
     "Nothing is mounted where the data disk belongs": [Step.WAIT],
     "The system disk was replaced, the data disk is not mounted": [Step.WAIT],
     "The data disk is mounted read-only": [Step.WAIT],
@@ -36,12 +36,12 @@ EXPECTED = {
     "The data disk's content was copied to another file system": [R, V, P],
     "The disk of another cache is mounted": [Step.ASK],
     "The identity cannot be understood": [Step.ASK],
-    "Somebody deleted the cache": [R, F, V, L, P],
+    "Somebody deleted the cache": [R, L, F, V, P],
     "Somebody deleted a part of the cache": [R, F, V, P],
     "The cache link was lost": [R, L],
     "A real directory lies where the link belongs": [R, L],
     "The link leads elsewhere": [R, L],
-    "The link dangles, the cache is gone": [R, F, V, L, P],
+    "The link dangles, the cache is gone": [R, L, F, V, P],
 }
 
 
@@ -56,7 +56,7 @@ def test_each_story_has_its_steps(title: str) -> None:
 
 def test_where_no_store_is_configured_it_is_said_that_something_is_missing() -> None:
     gone = replace(USUAL, cache_present=False, lacking=None)
-    assert steps(gone, has_stores=False) == [R, Step.REPORT, L]
+    assert steps(gone, has_stores=False) == [R, L, Step.REPORT]
     assert steps(replace(USUAL, lacking=("a/b",)), has_stores=False) == [R, Step.REPORT, V, P]
 
 

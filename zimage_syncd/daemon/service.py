@@ -12,10 +12,11 @@ from datetime import tzinfo
 from zimage_syncd.daemon.runner import Runner
 from zimage_syncd.daemon.schedule import Timer
 from zimage_syncd.daemon.state import LastRuns
+from zimage_syncd.daemon.watch import Watch
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
 from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
-from zimage_syncd.model.report import Report
+from zimage_syncd.model.report import Finding, Report
 from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Cancel, Clock
 
@@ -42,6 +43,12 @@ class Duties:
     """When each of them last ran."""
     identity: str
     """The cache's id; the jitter depends on it."""
+    links: tuple[str, ...] = ()
+    """cache.links, which are watched."""
+    keep_links: Callable[[], tuple[list[str], list[Finding]]] = lambda: ([], [])
+    """Makes cache links that are lost; returns sentences and findings. Called from another thread than the jobs."""
+    disk: Callable[[], object] = lambda: None
+    """What changes when the data disk is mounted, unmounted or replaced."""
 
 
 class Service:
@@ -61,6 +68,9 @@ class Service:
         self._looked_s = clock.monotonic_s()
         schedules = {**duties.schedules, _LOOK_AGAIN: _EVERY_MINUTE}
         runs = duties.last_runs
+        self._watch = Watch(duties.links, self._keep_links, self._mounts_changed, log)
+        self._disk = duties.disk()
+        self._link_findings: list[Finding] = []
         self._timer = Timer(schedules, runs.get, self._submit, clock, zone, duties.identity, since, runs.queued)
 
     def stop(self) -> None:
@@ -72,9 +82,11 @@ class Service:
         self._log.info("started")
         self._runner.submit(CYCLE)
         self._timer.start()
+        self._watch.start()
         try:
             self._runner.run()
         finally:
+            self._watch.stop()
             self._timer.stop()
         self._log.info("stopped")
         return 0
@@ -85,6 +97,22 @@ class Service:
         elif self._blocked and self._clock.monotonic_s() - self._looked_s >= _LEAST_PAUSE_S:
             self._runner.submit(CYCLE)
 
+    def _mounts_changed(self) -> None:
+        disk = self._duties.disk()
+        if disk != self._disk:
+            self._disk = disk
+            self._log.info("the data disk was mounted, unmounted or replaced")
+            self._runner.submit(CYCLE)
+
+    def _keep_links(self) -> None:
+        notes, findings = self._duties.keep_links()
+        for note in notes:
+            self._log.info("link", text=note)
+        if findings != self._link_findings:
+            self._link_findings = findings
+            for finding in findings:
+                self._warn("links", finding)
+
     def _cycle(self) -> None:
         verdict, report = self._duties.cycle()
         self._looked_s = self._clock.monotonic_s()
@@ -94,6 +122,7 @@ class Service:
             system=str(verdict.system),
             data=sorted(verdict.data),
             cache=str(verdict.cache),
+            boot=str(verdict.boot),
             links={path: str(state) for path, state in verdict.links},
             evidence=list(verdict.evidence),
         )
@@ -123,13 +152,16 @@ class Service:
         for note in report.notes:
             self._log.info("note", job=str(report.job), text=note)
         for finding in report.findings:
-            self._log.warning(
-                "finding",
-                job=str(report.job),
-                code=finding.problem.code,
-                problem=finding.problem.title,
-                subject=finding.subject,
-                detail=finding.detail,
-                mended=finding.mended,
-                remedy="" if finding.mended else finding.problem.remedy,
-            )
+            self._warn(str(report.job), finding)
+
+    def _warn(self, job: str, finding: Finding) -> None:
+        self._log.warning(
+            "finding",
+            job=job,
+            code=finding.problem.code,
+            problem=finding.problem.title,
+            subject=finding.subject,
+            detail=finding.detail,
+            mended=finding.mended,
+            remedy="" if finding.mended else finding.problem.remedy,
+        )

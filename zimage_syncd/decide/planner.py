@@ -60,9 +60,8 @@ def _steps(verdict: Verdict, *, has_stores: bool) -> Iterator[Next]:
         yield Next(Step.WAIT, "the data disk is mounted read-only")
         return
     yield Next(Step.REMEMBER, "the next start shall know this one")
-    # What is there can be used while it is checked; a link into nothing would only send libraries astray.
-    early = verdict.cache is not CacheState.GONE
-    if early and _links_are_wanted(verdict):
+    # First, also where nothing is there yet: without it, a library that looks now downloads to the system disk.
+    if _links_are_wanted(verdict):
         yield Next(Step.LINK, "a cache link is not what it should be")
     lacks = verdict.cache in {CacheState.GONE, CacheState.PARTIAL}
     if lacks:
@@ -71,8 +70,6 @@ def _steps(verdict: Verdict, *, has_stores: bool) -> Iterator[Next]:
     why = _why_verify(verdict, restores=lacks and has_stores)
     if why:
         yield Next(Step.VERIFY, why)
-    if not early and _links_are_wanted(verdict):
-        yield Next(Step.LINK, "a cache link is not what it should be")
     if why:
         yield Next(Step.PROVE, why)
 

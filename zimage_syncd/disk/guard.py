@@ -36,7 +36,7 @@ def require_right_disk(seen: Observation, verdict: Verdict, *, writing: bool) ->
 
 
 def ensure_identity(seen: Observation) -> Identity:
-    """The disk's identity, written where there is none yet; makes the state directory.
+    """The disk's identity, written where there is none yet; makes the cache directory and the state directory.
 
     Raises:
         PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
@@ -44,6 +44,7 @@ def ensure_identity(seen: Observation) -> Identity:
     place = state_directory(seen.cache_dir, seen.mount)
     with translated(place, writing=True):
         os.makedirs(place, exist_ok=True)
+        os.makedirs(seen.cache_dir, exist_ok=True)
     if seen.identity is not None:
         return seen.identity
     identity = Identity(seen.expected_id or new_id(), "", 0)

@@ -62,6 +62,15 @@ def is_mounted(path: str) -> bool:
         return False
 
 
+def disk_at(path: str) -> tuple[int, int, bool] | None:
+    """What changes when another file system is mounted at a path, or the same in another way; None where it is gone."""
+    numbers = _file_system(path)
+    try:
+        return None if numbers is None else (os.stat(path).st_dev, numbers.f_fsid, bool(numbers.f_flag & os.ST_RDONLY))
+    except OSError:
+        return None
+
+
 def _file_system(path: str) -> os.statvfs_result | None:
     while True:
         try:

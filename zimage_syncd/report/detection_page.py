@@ -114,8 +114,8 @@ _WHEN: Mapping[Step, str] = {
     Step.WAIT: "the data disk is missing or read-only: nothing is written to it, and it is looked at every minute",
     Step.ASK: "the disk is another cache's, or its identity cannot be understood: nothing is written",
     Step.REMEMBER: "always, on the right disk",
-    Step.LINK: "a link is lost, dangles, or leads elsewhere; before the restore where some of the cache is there. Real"
-    " directories and links to other places that exist are never replaced, but reported",
+    Step.LINK: "a link is lost, dangles, or leads elsewhere; first, so that no library downloads to the system disk."
+    " Real directories and links to other places that exist are never replaced, but reported",
     Step.RESTORE: "the cache is gone or a configured repository is not complete",
     Step.REPORT: "the same, and `restore.order` is empty",
     Step.VERIFY: "the machine or a disk is not as it was left, or something was restored; compares sizes and times with"

@@ -1,0 +1,163 @@
+"""`zimage-syncd run` as a process: resets, lost links, disks that come and go."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.caches import listing
+from tests.support.machine import Machine
+
+SOON_S = 15
+"""Less than the 20 s after which the clock looks by itself."""
+
+
+class Daemon:
+    """The running daemon, whose log is JSON lines."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._log = machine.root / "daemon.log"
+        environment = {**machine.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(machine.command("run"), stdout=log, stderr=log, env=environment)
+
+    def lines(self) -> list[dict[str, Any]]:
+        found = []
+        for line in self._log.read_text().splitlines():
+            assert line.startswith("{"), self._log.read_text()
+            found.append(json.loads(line))
+        return found
+
+    def wait_until(self, so: Callable[[], bool]) -> float:
+        began_s = time.monotonic()
+        while not so():
+            assert time.monotonic() - began_s < SOON_S, self._log.read_text()
+            assert self.process.poll() is None, self._log.read_text()
+            time.sleep(0.01)
+        return time.monotonic() - began_s
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["event"] == name]
+
+    def wait_for_cycles(self, count: int) -> dict[str, Any]:
+        """The verdict of the last one."""
+        self.wait_until(
+            lambda: (
+                len([line for line in self.lines() if line.get("job") == "cycle" and "finished" in line["event"]])
+                >= count
+            )
+        )
+        return self.events("disks looked at")[-1]
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def daemon(machine: Machine) -> Iterator[Callable[[], Daemon]]:
+    """Starts a daemon; ends it if the test has not."""
+    machine.write_config('log = "json"\n[health]\nafter = []\n')
+    begun: list[Daemon] = []
+
+    def start() -> Daemon:
+        begun.append(Daemon(machine))
+        return begun[-1]
+
+    yield start
+    for each in begun:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+def lose_system_disk(machine: Machine) -> None:
+    shutil.rmtree(machine.root / "system")
+
+
+def test_after_a_reset_the_link_is_back_before_anything_is_verified(
+    machine: Machine, daemon: Callable[[], Daemon]
+) -> None:
+    machine.fill()
+    first = daemon()
+    assert first.wait_for_cycles(1)["system"] == "first"
+    assert first.end() == 0
+    machine.run("backup")
+    lose_system_disk(machine)
+    second = daemon()
+    verdict = second.wait_for_cycles(1)
+    assert (verdict["system"], verdict["cache"]) == ("new", "whole")
+    assert machine.link.resolve() == machine.cache
+    assert second.end() == 0
+    third = daemon()
+    verdict = third.wait_for_cycles(1)
+    assert (verdict["system"], verdict["boot"], verdict["links"]) == ("same", "same", {str(machine.link): "good"})
+    assert [line for line in third.lines() if line.get("job") == "verify"] == [], "nothing has happened"
+    assert third.end() == 0
+
+
+def test_what_was_lost_while_it_runs_is_back_at_once(machine: Machine, daemon: Callable[[], Daemon]) -> None:
+    machine.fill()
+    running = daemon()
+    running.wait_for_cycles(1)
+    for lose in (machine.link.unlink, lambda: shutil.rmtree(machine.link.parent)):
+        lose()
+        running.wait_until(machine.link.is_symlink)
+        assert machine.link.resolve() == machine.cache
+    machine.link.unlink()
+    machine.link.mkdir()
+    (machine.link / "somebody's").write_text("work")
+    running.wait_until(lambda: any(line.get("subject") == str(machine.link) for line in running.events("finding")))
+    assert (machine.link / "somebody's").read_text() == "work"
+    assert running.end() == 0
+
+
+def test_a_first_download_finds_a_link_to_the_data_disk(machine: Machine, daemon: Callable[[], Daemon]) -> None:
+    running = daemon()
+    running.wait_for_cycles(1)
+    (machine.link / "hub").mkdir()
+    assert (machine.cache / "hub").is_dir()
+    assert running.end() == 0
+
+
+def test_a_deleted_cache_is_restored_at_the_next_start(machine: Machine, daemon: Callable[[], Daemon]) -> None:
+    machine.fill()
+    before = listing(machine.cache / "hub")
+    machine.run("backup")
+    shutil.rmtree(machine.cache / "hub")
+    shutil.rmtree(machine.cache / "models", ignore_errors=True)
+    running = daemon()
+    running.wait_for_cycles(1)
+    assert listing(machine.cache / "hub") == before
+    assert running.end() == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_disk_that_is_mounted_late_is_used_at_once(machine: Machine, daemon: Callable[[], Daemon]) -> None:
+    data = machine.root / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir()
+    machine.write_config('log = "json"\n[health]\nafter = []\n', cache=f'mount = "{data}"')
+    running = daemon()
+    assert running.wait_for_cycles(1)["data"] == ["missing"]
+    time.sleep(0.5)
+    assert list(data.iterdir()) == [], "nothing is written into a bare mount point"
+    if subprocess.run(["mount", "-t", "tmpfs", "none", str(data)], check=False).returncode:
+        pytest.skip("mounts are not possible here")
+    try:
+        verdict = running.wait_for_cycles(2)
+        assert "missing" not in verdict["data"]
+        running.wait_until(machine.link.is_symlink)
+        assert running.end() == 0
+    finally:
+        subprocess.run(["umount", "-l", str(data)], check=True)
