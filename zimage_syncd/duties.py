@@ -59,7 +59,7 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
         last_runs=last_runs,
         identity=seen.identity.cache_id if seen.identity is not None else config.cache.id,
         links=tuple(config.cache.links),
-        keep_links=services.keep_links,
+        keep_links=services.keeping.keep,
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
     )
     zone = datetime.now().astimezone().tzinfo
@@ -80,7 +80,7 @@ def _cycle(services: CacheServices) -> tuple[Verdict, Report]:
     everything = Selection()
     steps = Steps(
         detect=services.detect,
-        keep_links=services.keep_links,
+        keep_links=services.keeping.keep,
         restore=partial(services.restore, everything, source=None, to=None, mode=None),
         verify=partial(services.verify, everything, deep=False, repair=config.verify.repair),
         health=lambda: services.health(everything, level=None, full=False).report,

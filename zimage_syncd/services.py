@@ -13,7 +13,7 @@ from zimage_syncd.daemon.deep_queue import DeepQueue
 from zimage_syncd.daemon.state import LastRuns, schedule_path
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.disk.document import read_document, update_document
-from zimage_syncd.disk.links import make_cache_link
+from zimage_syncd.keeping import Keeping
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import (
     CacheMissing,
@@ -38,7 +38,6 @@ from zimage_syncd.report.files import ReportFiles
 from zimage_syncd.status import cache_rows, collect_status, store_rows, unreachable_row
 from zimage_syncd.stores.on_demand import OpenedOnDemand
 from zimage_syncd.wiring import Workshop
-from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.health import HealthSettings, check_health
 from zimage_syncd.work.last_resort import LastResort
@@ -59,6 +58,7 @@ class CacheServices:
         self.config = config
         self._verbose = verbose
         self.workshop = Workshop(config, monitor, cancel)
+        self.keeping = Keeping(self.workshop)
         place = schedule_path(self.workshop.state_directory)
         last_runs = LastRuns(partial(read_document, place), partial(update_document, place))
         self._deep_queue = DeepQueue(last_runs, self.workshop.clock)
@@ -89,7 +89,7 @@ class CacheServices:
                 return restore(site, sources, selection, last_resort)
         with self.workshop.site("restore") as site:
             # First the links: whatever becomes of the restore, a download must not go to the system disk.
-            notes, findings = self.keep_links()
+            notes, findings = self.keeping.keep()
             try:
                 report = restore(site, sources, selection, last_resort)
             except Failure:
@@ -141,29 +141,6 @@ class CacheServices:
         """Names of what a restore may read from, the nearest first: one alone where a person named it."""
         return self.config.restore.order if source is None else [source]
 
-    def keep_links(self) -> tuple[list[str], list[Finding]]:
-        """Makes cache links that are lost; a link to somewhere that exists and real directories stay."""
-        seen, verdict = self.workshop.observe()
-        if verdict.cache is CacheState.UNKNOWN or DataState.UNKNOWN in verdict.data:
-            return [], []  # a link into a bare mount point, or to somebody else's cache, would send libraries astray
-        resolved = {link.path: link.resolved for link in seen.links}
-        notes: list[str] = []
-        findings: list[Finding] = []
-        for path, state in verdict.links:
-            if state is LinkState.GOOD:
-                continue
-            if state is LinkState.ELSEWHERE and os.path.exists(resolved[path]):
-                detail = f"expected {self.config.cache.dir}, found {resolved[path]}"
-                findings.append(Finding(problems.LINK_ELSEWHERE, path, detail))
-                continue
-            try:
-                make_cache_link(path, self.config.cache.dir)
-            except Failure as failure:
-                findings.append(finding_of(failure))
-            else:
-                notes.append(f"linked {path} -> {self.config.cache.dir}")
-        return notes, findings
-
     def verify(self, selection: Selection, *, deep: bool, repair: bool, yielding: bool = False) -> Report:
         """Compares the cache with its last good manifests; mends where that is asked for.
 
@@ -204,7 +181,7 @@ class CacheServices:
         wrong = [(path, state) for path, state in verdict.links if state is not LinkState.GOOD]
         if not repair or not wrong:
             return [Finding(kinds[state], path, f"it is {state}") for path, state in wrong]
-        _, trouble = self.keep_links()
+        _, trouble = self.keeping.keep()
         left = {finding.subject for finding in trouble}
         mended = [
             Finding(kinds[state], path, f"it was {state}", mended=True) for path, state in wrong if path not in left
@@ -311,8 +288,15 @@ class CacheServices:
 
     def environment(self) -> dict[str, str]:
         """The variables by which both libraries find the cache."""
-        place = self.config.cache.links[0] if self.config.cache.links else self.config.cache.dir
-        return {"HF_HOME": place, "MODELSCOPE_CACHE": place}
+        return self.keeping.environment()
+
+    def install_environment(self) -> list[str]:
+        """Writes files of these variables; returns their paths."""
+        return self.keeping.install_environment()
+
+    def remove_environment(self) -> list[str]:
+        """Removes them; returns their paths."""
+        return self.keeping.remove_environment()
 
     def keep(self, report: Report) -> Report:
         """Keeps a report on the data disk; a disk that cannot take it does not undo what was done."""

@@ -94,6 +94,16 @@ class Workshop:
             shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
             yield self._site(disk, ledger, shelf)
 
+    def require_disk(self) -> None:
+        """Makes sure that the data disk's state may be written; for what is not the cache's, so without its lock.
+
+        Raises:
+            DataDiskMissing, DataDiskForeign, DataDiskUnknown, DataDiskReadOnly: this is not the disk to work on.
+        """
+        seen, verdict = self.observe()
+        require_right_disk(seen, verdict, writing=True)
+        ensure_identity(seen)
+
     @contextlib.contextmanager
     def looking(self) -> Iterator[Site]:
         """The cache without a lock, for jobs that only look.

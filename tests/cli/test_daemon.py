@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -139,6 +140,36 @@ def test_a_deleted_cache_is_restored_at_the_next_start(machine: Machine, daemon:
     running.wait_for_cycles(1)
     assert listing(machine.cache / "hub") == before
     assert running.end() == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_variables_that_were_installed_are_there_again_after_a_reset(machine: Machine) -> None:
+    """With directories of its own over /etc's: nothing of this machine is changed."""
+    machine.write_config('log = "json"\n[health]\nafter = []\n')
+    machine.fill()
+    script = f"""
+        set -e
+        mkdir -p /etc/environment.d /etc/profile.d
+        for each in environment.d profile.d; do mount -t tmpfs none /etc/$each; done
+        {shlex.join(machine.command("env", "--install"))}
+        rm /etc/environment.d/* /etc/profile.d/*  # the reset
+        timeout --preserve-status -s TERM 5 {shlex.join(machine.command("run"))} || true
+        grep -h HF_HOME /etc/environment.d/60-zimage-syncd.conf /etc/profile.d/zimage-syncd.sh
+        {shlex.join(machine.command("env", "--remove"))}
+        ls /etc/environment.d /etc/profile.d
+    """
+    environment = {**machine.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    finished = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False, env=environment
+    )
+    if "unshare failed" in finished.stderr or "permission denied" in finished.stderr:
+        pytest.skip(f"mount namespaces are not possible here: {finished.stderr}")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert f'HF_HOME="{machine.link}"' in finished.stdout
+    assert f"export HF_HOME={machine.link}" in finished.stdout
+    assert "removed /etc/profile.d/zimage-syncd.sh" in finished.stdout
+    assert finished.stdout.rstrip().endswith("/etc/profile.d:"), "nothing is left"
 
 
 @pytest.mark.root

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import click
 
 from zimage_syncd.cli.options import Command
+from zimage_syncd.cli.services import Services
 from zimage_syncd.cli.session import Session
 
 _SHELLS = ("bash", "fish", "systemd", "docker", "jupyter")
@@ -16,14 +17,33 @@ _SHELLS = ("bash", "fish", "systemd", "docker", "jupyter")
 
 @click.command(cls=Command)
 @click.option("--shell", type=click.Choice(_SHELLS), default="bash", show_default=True, help="For whom.")
+@click.option("--install", is_flag=True, help="Write them to files for sessions and login shells.")
+@click.option("--remove", is_flag=True, help="Remove these files.")
 @click.pass_obj
-def env(session: Session, shell: str) -> int:
-    """Print the environment variables to set."""
-    variables = session.services().environment()
+def env(session: Session, shell: str, *, install: bool, remove: bool) -> int:
+    """Print the environment variables to set, or set them for every session."""
+    if install and remove:
+        raise click.UsageError("--install and --remove exclude each other")
+    services = session.services()
+    if install or remove:
+        return _change(session, services, install=install)
+    variables = services.environment()
     if session.as_json:
         session.write_json("environment", {"variables": variables})
     else:
         session.write(environment_text(variables, shell))
+    return 0
+
+
+def _change(session: Session, services: Services, *, install: bool) -> int:
+    paths = services.install_environment() if install else services.remove_environment()
+    if session.as_json:
+        session.write_json("environment", {"written" if install else "removed": paths})
+    elif paths:
+        session.write("".join(f"{'wrote' if install else 'removed'} {path}\n" for path in paths))
+        session.write("Sessions that begin from now on have the variables.\n" if install else "")
+    else:
+        session.write("They are there already.\n" if install else "There are none.\n")
     return 0
 
 

@@ -45,5 +45,11 @@ class Services(Protocol):
     def environment(self) -> dict[str, str]:
         """The variables by which both libraries find the cache."""
 
+    def install_environment(self) -> list[str]:
+        """Writes files of these variables; returns their paths."""
+
+    def remove_environment(self) -> list[str]:
+        """Removes them; returns their paths."""
+
     def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
         """The daemon; returns after SIGTERM."""

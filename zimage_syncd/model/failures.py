@@ -123,6 +123,12 @@ class LinkOccupied(Failure):
     problem = problems.LINK_OCCUPIED
 
 
+class EnvironmentOccupied(Failure):
+    """Somebody else's file lies where a file of environment variables belongs."""
+
+    problem = problems.ENVIRONMENT_OCCUPIED
+
+
 class UnsafePath(Failure):
     """A path could leave its root."""
 

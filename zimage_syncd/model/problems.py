@@ -119,6 +119,12 @@ LINK_OCCUPIED = _add(
     _E,
     "Move it away (it was not touched), then run `zimage-syncd restore`.",
 )
+ENVIRONMENT_OCCUPIED = _add(
+    "ZS117",
+    "somebody else's file lies where a file of environment variables belongs",
+    _E,
+    "Move it away (it was not touched), then run `zimage-syncd env --install`.",
+)
 UNSAFE_PATH = _add(
     "ZS109",
     "a path could leave its root",
