@@ -14,7 +14,7 @@ from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.verdict import CacheState, DataState, LinkState, Verdict
 from zimage_syncd.setup.environment_files import EnvironmentFiles
-from zimage_syncd.wiring import Workshop
+from zimage_syncd.wiring import Workshop, ownership_of
 from zimage_syncd.work.apply import finding_of
 
 _WISH_NAME = "environment.json"
@@ -88,7 +88,7 @@ class Keeping:
                 findings.append(Finding(problems.LINK_ELSEWHERE, path, detail))
                 continue
             try:
-                make_cache_link(path, self._cache.dir)
+                make_cache_link(path, self._cache.dir, ownership_of(self._cache.owner, self._cache.dir))
             except Failure as failure:
                 findings.append(finding_of(failure))
             else:

@@ -86,7 +86,7 @@ class Workshop:
         with cache_lock(self.state_directory, doing), self._ledger() as ledger:
             quarantine = Quarantine(os.path.join(self.state_directory, "quarantine"), self.clock.now)
             disk = CacheDisk(
-                self.config.cache.dir, quarantine, _ownership(self.config.cache.owner, self.config.cache.dir)
+                self.config.cache.dir, quarantine, ownership_of(self.config.cache.owner, self.config.cache.dir)
             )
             quarantine.sweep(self.config.verify.quarantine_days)
             sweep_documents(self.state_directory, self.clock.now().timestamp())
@@ -127,7 +127,7 @@ class Workshop:
     def beside(self, directory: str) -> Iterator[Site]:
         """Another directory than the cache, locked for a restore; nothing is remembered of it."""
         quarantine = Quarantine(os.path.join(directory, STATE_DIRECTORY, "quarantine"), self.clock.now)
-        disk = CacheDisk(directory, quarantine, _ownership(self.config.cache.owner, self.config.cache.dir))
+        disk = CacheDisk(directory, quarantine, ownership_of(self.config.cache.owner, self.config.cache.dir))
         disk.make_root()
         ledger = SqliteLedger(":memory:")
         try:
@@ -245,7 +245,7 @@ def _object_store(name: str, store: Store, owner: str) -> ObjectStore:
     return FsspecStore(store.url, store.options, owner)
 
 
-def _ownership(owner: str, directory: str) -> Ownership | None:
+def ownership_of(owner: str, directory: str) -> Ownership | None:
     """Who owns what is restored; None leaves it to the process.
 
     Args:

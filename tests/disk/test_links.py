@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from zimage_syncd.disk.links import make_cache_link, observe_link
-from zimage_syncd.model.failures import LinkOccupied
+from zimage_syncd.disk.tree import Ownership
+from zimage_syncd.model.failures import LinkOccupied, UnsafePath
 from zimage_syncd.model.observation import LinkKind
 
 
@@ -17,6 +18,23 @@ def test_a_missing_link_is_made_with_its_parents(tmp_path: Path) -> None:
     make_cache_link(str(link), str(tmp_path / "data"))
     assert os.readlink(link) == str(tmp_path / "data")
     assert os.listdir(link.parent) == ["model_cache"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_and_the_directories_made_for_it_are_the_owners(tmp_path: Path) -> None:
+    link = tmp_path / "home/workspace/model_cache"
+    (tmp_path / "home").mkdir()
+    make_cache_link(str(link), str(tmp_path / "data"), Ownership(1234, 5678))
+    assert [(place.lstat().st_uid, place.lstat().st_gid) for place in (link, link.parent)] == [(1234, 5678)] * 2
+    assert (tmp_path / "home").stat().st_uid == 0, "what was there stays whose it was"
+
+
+def test_a_file_in_the_way_of_a_directory_is_named_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("precious")
+    with pytest.raises(UnsafePath, match="home/workspace/model_cache"):
+        make_cache_link(str(tmp_path / "home/workspace/model_cache"), str(tmp_path / "data"))
+    assert (tmp_path / "home").read_text() == "precious"
 
 
 def test_a_link_that_points_elsewhere_is_turned(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import secrets
 import stat
 
 from zimage_syncd.disk.errors import translated
+from zimage_syncd.disk.tree import Ownership
 from zimage_syncd.model.failures import LinkOccupied
 from zimage_syncd.model.observation import LinkFacts, LinkKind
 from zimage_syncd.model.private import PARTIAL_PREFIX
@@ -36,7 +37,7 @@ def observe_link(path: str) -> LinkFacts:
         return LinkFacts(path, LinkKind.OTHER)
 
 
-def make_cache_link(path: str, target: str) -> None:
+def make_cache_link(path: str, target: str, ownership: Ownership | None = None) -> None:
     """Makes a cache link, or turns one that points elsewhere, in one step.
 
     An empty directory (as images ship it, or a library makes it at import) gives way; anything else stays.
@@ -44,6 +45,8 @@ def make_cache_link(path: str, target: str) -> None:
     Args:
         path: where the libraries look.
         target: the cache directory, absolute.
+        ownership: whose the link and directories above it are that have to be made; None, or where this process is
+            not root: its own.
 
     Raises:
         LinkOccupied: a directory with content or a file lies there; it was not touched.
@@ -55,17 +58,30 @@ def make_cache_link(path: str, target: str) -> None:
     parent = os.path.dirname(path)
     temporary = os.path.join(parent, f"{PARTIAL_PREFIX}{secrets.token_hex(8)}.partial")
     with translated(path, writing=True):
-        os.makedirs(parent, exist_ok=True)
+        owner = ownership if os.geteuid() == 0 else None
+        _make_directories(parent, owner)
         if facts.kind is LinkKind.EMPTY_DIRECTORY:
             os.rmdir(path)
         os.symlink(target, temporary)
         try:
+            if owner is not None:
+                os.lchown(temporary, owner.user_id, owner.group_id)
             os.rename(temporary, path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
         _sync_directory(parent)
+
+
+def _make_directories(path: str, owner: Ownership | None) -> None:
+    if os.path.isdir(path):
+        return
+    _make_directories(os.path.dirname(path), owner)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+        if owner is not None:
+            os.chown(path, owner.user_id, owner.group_id)
 
 
 def _sync_directory(path: str) -> None:
