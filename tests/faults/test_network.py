@@ -223,7 +223,7 @@ def test_a_wrong_answer_is_asked_for_again_and_told(world: World, name: str) -> 
     report = world.restore(world.near())
     world.assert_whole()
     assert [finding.problem for finding in report.findings] == [problem]
-    assert "near" in report.findings[0].detail
+    assert "near" in f"{report.findings[0].subject} {report.findings[0].detail}"
     assert report.exit_code == 2
     assert used(report) == {"near": world.origin.payload_bytes}
 
@@ -237,7 +237,7 @@ def test_a_second_source_gives_what_a_bad_one_cannot(world: World, name: str) ->
     assert sum(used(report).values()) == world.origin.payload_bytes
     assert used(report)["far"] >= world.origin.payload_bytes - 100_000  # less than what is cut off after gets through
     assert problem in {finding.problem for finding in report.findings}
-    assert all("near" in finding.detail for finding in report.findings)
+    assert all("near" in f"{finding.subject} {finding.detail}" for finding in report.findings)
     assert report.exit_code == 2
 
 
@@ -270,7 +270,7 @@ def test_a_source_that_drips_is_late_and_the_other_one_is_asked(world: World) ->
     report = world.restore(world.near(), world.far())
     assert time.monotonic() - began_s < 60  # alone it takes three hours
     world.assert_whole()
-    assert any("late" in finding.detail and "near" in finding.detail for finding in report.findings)
+    assert any("late" in finding.detail and finding.subject == "near" for finding in report.findings)
     assert used(report)["far"] >= world.origin.payload_bytes - 100_000
 
 

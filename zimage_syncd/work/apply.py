@@ -104,8 +104,13 @@ class Applier:
         at_hand = find_at_hand(self._disk, self._shelf, [gather.file for gather in gathers], right)
         done.gathered = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand).run(gathers)
         done.failed.update({path: finding_of(failure) for path, failure in done.gathered.failed.items()})
-        # Of a file that failed, its failure says as much.
-        done.findings.extend(item for item in done.gathered.findings if item.subject not in done.failed)
+        # Of a file that failed, its failure says as much; and so it does of a store that kept it back.
+        told = {(finding.problem, finding.subject) for finding in done.failed.values()}
+        done.findings.extend(
+            item
+            for item in done.gathered.findings
+            if item.subject not in done.failed and (item.problem, item.subject) not in told
+        )
         self._record(plan, done)
         self._links(plan.actions, done)
         self._pointers(plan.actions, done)

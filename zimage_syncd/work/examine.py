@@ -287,6 +287,13 @@ def unseen(root: str) -> str:
     return f"linked into {root}, which cannot be seen"
 
 
+def unseen_root(action: Action, linked_roots: Sequence[str]) -> str | None:
+    """The store into which an entry is linked, where it cannot be seen: a mount that is not there."""
+    if not isinstance(action, Refuse) or action.problem is not problems.STORE_MISSING:
+        return None
+    return next((root for root in linked_roots if action.reason == unseen(root)), None)
+
+
 def _settled(entry: Entry, act: Callable[[], _Answer]) -> _Answer | Refuse:
     """What `act` gives; trouble with one entry is that entry's and not the run's."""
     try:

@@ -33,6 +33,9 @@ class _Late(StoreUnreachable):
     """A source gives its bytes so slowly that another one shall be asked."""
 
 
+_OF_THE_STORE = (StoreDenied, StoreMissing, StoreUnreachable)
+"""What says nothing about the object that was asked for: any other one would have fared the same."""
+
 _TELLING = (_Late, StoreBroken, StoreDenied, StoreMissing)
 """What is no passing trouble: whoever gives it is asked last from then on, and that is told."""
 
@@ -151,8 +154,8 @@ class Fetcher:
         except Stopped:
             raise
         except Failure as failure:
-            trouble = failure
-            self._failed(source, failure)
+            trouble = _of_its_store(source, failure)
+            self._failed(source, trouble)
         finally:
             self._monitor.advance(sum(entry.chunk_length(index) for index in got) - read_bytes)
         return got, trouble
@@ -179,7 +182,8 @@ class Fetcher:
             if (source.name, failure.problem) in self._told:
                 return
             self._told.add((source.name, failure.problem))
-            said = failure.detail if failure.detail.startswith(source.name) else f"{source.name}: {failure.detail}"
+            named = source.name == failure.subject or failure.detail.startswith(source.name)
+            said = failure.detail if named else f"{source.name}: {failure.detail}"
             self.findings.append(Finding(failure.problem, failure.subject, said))
 
     def _served_wrong(self, source: ChunkSource, entry: FileEntry, index: int, found: str) -> Failure:
@@ -193,3 +197,14 @@ class Fetcher:
             if all(known.detail != detail for known in self.findings):
                 self.findings.append(finding)
         return ChunkCorrupt(entry.path, detail)
+
+
+def _of_its_store(source: ChunkSource, failure: Failure) -> Failure:
+    """The failure; where it is the store's, about the store, so that all that it kept back can be told once."""
+    if not isinstance(failure, _OF_THE_STORE) or failure.subject == source.name:
+        return failure
+    # Errors of connections name the address themselves.
+    is_told = failure.subject.rpartition("://")[-1] in failure.detail
+    named = type(failure)(source.name, failure.detail if is_told else f"{failure.subject}: {failure.detail}")
+    named.__cause__ = failure
+    return named

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from zimage_syncd.model.manifest import FileEntry
+from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import Action, Fetch, Keep, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.work.apply import Applied
+from zimage_syncd.work.kept_back import kept_back
 from zimage_syncd.work.last_resort import LastResort
-from zimage_syncd.work.names import shown
+from zimage_syncd.work.names import few, shown
 from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 from zimage_syncd.work.site import Site
 from zimage_syncd.work.space import check_space
@@ -76,13 +77,25 @@ def _restore_one(
     site.monitor.finish()
     brought.extend(file for file in manifest.files if file.path in done.gathered.finished)
     findings.extend(done.findings)
-    for path, missed in done.failed.items():
-        if path not in failed:
-            findings.append(replace(missed, subject=missed.subject.replace(path, shown(manifest, RelPath(path)))))
+    findings.extend(_missed(manifest, {path: missed for path, missed in done.failed.items() if path not in failed}))
     failed.update(done.failed)
     if not done.failed:
         site.shelf.save(manifest)
     return _result(plan, done)
+
+
+def _missed(manifest: Manifest, failed: Mapping[str, Finding]) -> list[Finding]:
+    """A finding for each entry; where it is about something else, such as a store, one for all that it kept back."""
+    found = []
+    for item in kept_back(manifest, failed):
+        path, failure = item.entries[0].path, item.failure
+        if item.is_own:
+            found.append(replace(failure, subject=failure.subject.replace(path, shown(manifest, path))))
+            continue
+        verb = "was" if len(item.entries) == 1 else "were"
+        missed = f"{few(manifest, item.entries)} of {manifest.key} {verb} not brought back"
+        found.append(replace(failure, detail=f"{failure.detail}; {missed}" if failure.detail else missed))
+    return found
 
 
 def _work_bytes(plan: SnapshotPlan) -> int:

@@ -13,22 +13,21 @@ from dataclasses import dataclass, replace
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, SnapshotMissing
 from zimage_syncd.model.manifest import Manifest
-from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, Refuse, SetMode, SnapshotPlan
+from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
 from zimage_syncd.ports import ChunkSource, SnapshotSource
 from zimage_syncd.work.apply import finding_of
-from zimage_syncd.work.examine import Depth, unseen
+from zimage_syncd.work.examine import Depth, unseen_root
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.last_resort import LastResort
+from zimage_syncd.work.mended import mended
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.permissions import for_its_mode, open_up
 from zimage_syncd.work.site import Site, Survey, selects
 from zimage_syncd.work.space import check_space, needed_bytes, with_spare
 from zimage_syncd.work.unrecorded import check_unrecorded
-
-_PERMISSIONS = (problems.PATH_UNREADABLE, problems.PATH_UNWRITABLE)
 
 
 @dataclass(slots=True)
@@ -184,26 +183,21 @@ def _findings(site: Site, manifest: Manifest, actions: Sequence[Action]) -> list
         if isinstance(action, Keep):
             continue
         chunks = getattr(action, "chunks", ())
-        if (root := _unseen_root(site, action)) is not None:
+        if (root := unseen_root(action, site.linked_roots)) is not None:
             found.append(Finding(problems.STORE_MISSING, root))
             continue
         found.append(Finding(action.problem, shown(manifest, action.entry.path), action.reason, tuple(chunks)))
     return found
 
 
-def _unseen_root(site: Site, action: Action) -> str | None:
-    """The store into which an entry is linked, where it cannot be seen: a mount that is not there."""
-    if not isinstance(action, Refuse) or action.problem is not problems.STORE_MISSING:
-        return None
-    return next((root for root in site.linked_roots if action.reason == unseen(root)), None)
-
-
 def _one_for_each_mount(findings: Sequence[Finding]) -> list[Finding]:
     """Of all files that are linked into a mount that is not there, one finding, in the place of the first."""
-    files = Counter(finding.subject for finding in findings if finding.problem is problems.STORE_MISSING)
+    # A store that was asked and is not there says so in its detail.
+    linked = [finding for finding in findings if finding.problem is problems.STORE_MISSING and not finding.detail]
+    files = Counter(finding.subject for finding in linked)
     merged = []
     for finding in findings:
-        if finding.problem is not problems.STORE_MISSING:
+        if finding.problem is not problems.STORE_MISSING or finding.detail:
             merged.append(finding)
         elif count := files.pop(finding.subject, 0):
             noun = "file of the cache is" if count == 1 else "files of the cache are"
@@ -233,23 +227,7 @@ def _mend(
     site.monitor.begin(f"mend {manifest.key}", max(fetched, plan.fetch_bytes))
     done = site.applier().apply(plan, sources)
     site.monitor.finish()
-    findings = list(done.findings)
-    for action in actions:
-        if isinstance(action, Keep):
-            continue
-        subject = shown(manifest, action.entry.path)
-        trouble = done.failed.get(action.entry.path)
-        chunks = tuple(getattr(action, "chunks", ()))
-        if (root := _unseen_root(site, action)) is not None:
-            findings.append(Finding(problems.STORE_MISSING, root))
-        elif trouble is None:
-            findings.append(Finding(action.problem, subject, action.reason, chunks, mended=True))
-        elif trouble.problem in _PERMISSIONS and isinstance(action, Refuse | SetMode):
-            # No store mends permissions.
-            findings.append(Finding(trouble.problem, subject, action.reason))
-        else:
-            why = f"{action.reason}; {trouble.problem.title}: {trouble.detail or trouble.subject}"
-            findings.append(Finding(problems.UNREPAIRED, subject, why, chunks))
+    findings = [*done.findings, *mended(site, manifest, actions, done)]
     used = tuple(SourceUse(name, count) for name, count in sorted(done.gathered.read_bytes.items()))
     if not done.failed:
         site.shelf.save(manifest)
