@@ -87,8 +87,7 @@ def test_a_restore_tells_a_server_that_is_gone_once(bench: Bench, archive: Objec
     finding = only_finding(restore(bench.site(), [RestoreSource(archive, LinkMode.COPY)], ALL))
     assert (finding.problem, finding.subject) == (problems.STORE_UNREACHABLE, "bucket")
     cause, told = finding.detail.split("; ")
-    assert "Could not connect to the endpoint" in cause
-    assert cause.count("/blobs/") == 1
+    assert cause.count("/blobs/") == 1  # refused or cut off
     assert told == f"{FIRST} (and 10 more) of {SNAPSHOT} were not brought back"
     assert not any(place.name[0] != "." for place in bench.root.rglob("blobs/*"))
 
@@ -99,7 +98,7 @@ def test_a_repair_tells_a_server_that_is_gone_once(bench: Bench, archive: Object
     assert (finding.problem, finding.subject) == (problems.UNREPAIRED, f"{FIRST} (and 10 more) of {SNAPSHOT}")
     what, cause = finding.detail.split("; ")
     assert what == "a file is missing (13)"
-    assert cause.startswith("the store cannot be reached: bucket: EndpointConnectionError")
+    assert cause.startswith("the store cannot be reached: bucket: ")
 
 
 def test_a_file_that_waits_alone_is_told_by_its_path_and_chunks(bench: Bench, archive: ObjectArchive) -> None:

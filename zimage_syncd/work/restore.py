@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.path import RelPath
@@ -17,6 +17,27 @@ from zimage_syncd.work.names import few, shown
 from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 from zimage_syncd.work.site import Site
 from zimage_syncd.work.space import check_space
+
+
+@dataclass(slots=True)
+class _SoFar:
+    """What the restore of one snapshot has to know of the others."""
+
+    awaited: Sequence[RelPath]
+    """Payload of all of them: its partials are gone on with."""
+    findings: list[Finding]
+    """All that was found."""
+    failed: dict[str, Finding] = field(default_factory=dict)
+    """Why entries were not brought back, by path."""
+    brought: list[FileEntry] = field(default_factory=list)
+    """Files that were: their chunks are at hand."""
+
+    def add(self, manifest: Manifest, done: Applied) -> None:
+        """Counts one snapshot's as done; what another one failed at before is told already."""
+        fresh = {path: failure for path, failure in done.failed.items() if path not in self.failed}
+        self.findings.extend([*done.findings, *_missed(manifest, fresh)])
+        self.failed.update(done.failed)
+        self.brought.extend(file for file in manifest.files if file.path in done.gathered.finished)
 
 
 def restore(
@@ -33,18 +54,16 @@ def restore(
     resort = last_resort or LastResort()
     prepared = plan_restore(site, sources, selection, resort)
     check_space(site, prepared.plan.needed_bytes)
-    findings = list(prepared.findings)
     awaited = [action.entry.path for snapshot in prepared.plan.snapshots for action in _gathered(snapshot)]
-    failed: dict[str, Finding] = {}
-    brought: list[FileEntry] = []
+    so_far = _SoFar(awaited, list(prepared.findings))
     results = []
     for planned in prepared.plan.snapshots:
-        snapshot = replace(planned, actions=tuple(_still_true(action, failed) for action in planned.actions))
-        results.append(_restore_one(site, sources, resort, snapshot, findings, awaited, failed, brought))
+        snapshot = replace(planned, actions=tuple(_still_true(action, so_far.failed) for action in planned.actions))
+        results.append(_restore_one(site, sources, resort, snapshot, so_far))
     elapsed_s = site.clock.monotonic_s() - started_s
     asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
     notes = () if results else (f"no store holds a snapshot yet: asked {asked}",)
-    return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(findings), notes)
+    return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(so_far.findings), notes)
 
 
 def _gathered(plan: SnapshotPlan) -> list[Fetch | Repair]:
@@ -64,21 +83,15 @@ def _restore_one(
     sources: Sequence[RestoreSource],
     last_resort: LastResort,
     plan: SnapshotPlan,
-    findings: list[Finding],
-    awaited: Sequence[RelPath],
-    failed: dict[str, Finding],
-    brought: list[FileEntry],
+    so_far: _SoFar,
 ) -> SnapshotResult:
     manifest = plan.manifest
     ordered = sorted(sources, key=lambda item: item.source.name != plan.source)
     site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan))
     stores = [item.source for item in ordered]
-    done = site.applier().apply(plan, [*stores, *last_resort.sources(manifest)], awaited, brought)
+    done = site.applier().apply(plan, [*stores, *last_resort.sources(manifest)], so_far.awaited, so_far.brought)
     site.monitor.finish()
-    brought.extend(file for file in manifest.files if file.path in done.gathered.finished)
-    findings.extend(done.findings)
-    findings.extend(_missed(manifest, {path: missed for path, missed in done.failed.items() if path not in failed}))
-    failed.update(done.failed)
+    so_far.add(manifest, done)
     if not done.failed:
         site.shelf.save(manifest)
     return _result(plan, done)
