@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.clock import HeldClock
+from tests.support.loop_disk import LoopDisk
 from tests.support.machine import Machine
 from tests.support.processes import directory_of_run
 from tests.support.s3_server import S3Server
@@ -40,6 +42,17 @@ def machine(tmp_path: Path) -> Machine:
     machine.cache.mkdir(parents=True)
     machine.write_config()
     return machine
+
+
+@pytest.fixture
+def data_disk(machine: Machine) -> Iterator[LoopDisk]:
+    """btrfs where the machine's data disk belongs: it answers EIO for a block that does not fit its checksum."""
+    shutil.rmtree(machine.root / "data", ignore_errors=True)
+    disk = LoopDisk(machine.root / "disk.img", machine.root / "data", "btrfs", 320 * 2**20)
+    disk.mount()
+    machine.write_config(cache=f'mount = "{machine.root}/data"')
+    yield disk
+    disk.unmount()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,17 +23,6 @@ pytestmark = pytest.mark.root
 BIG = "big/model.safetensors"
 
 
-@pytest.fixture
-def disk(machine: Machine) -> Iterator[LoopDisk]:
-    """btrfs where the data disk belongs."""
-    shutil.rmtree(machine.root / "data", ignore_errors=True)
-    disk = LoopDisk(machine.root / "disk.img", machine.root / "data", "btrfs", 320 * 2**20)
-    disk.mount()
-    machine.write_config(cache=f'mount = "{machine.root}/data"')
-    yield disk
-    disk.unmount()
-
-
 def quarantined(machine: Machine) -> list[Path]:
     return [place for place in (machine.root / "data/.zimage-syncd/quarantine").rglob("*") if place.is_file()]
 
@@ -42,7 +30,7 @@ def quarantined(machine: Machine) -> list[Path]:
 @pytest.mark.parametrize("shares", [True, False], ids=["reflink", "copy"])
 @pytest.mark.parametrize("touched", [False, True], ids=["ours", "written by others"])
 def test_an_unreadable_chunk_is_fetched_and_the_rest_is_kept(
-    machine: Machine, disk: LoopDisk, *, shares: bool, touched: bool
+    machine: Machine, data_disk: LoopDisk, *, shares: bool, touched: bool
 ) -> None:
     content = os.urandom(4 * CHUNK_BYTES)
     repository = hf_snapshot(machine.cache, {**pipeline_files(), BIG: safetensors_bytes({"x": content})})
@@ -53,7 +41,7 @@ def test_an_unreadable_chunk_is_fetched_and_the_rest_is_kept(
     blob = next(place for place in (repository / "blobs").iterdir() if place.stat().st_size > CHUNK_BYTES)
     if touched:
         os.utime(blob)
-    disk.flip_below(content[2 * CHUNK_BYTES + 5000 : 2 * CHUNK_BYTES + 5064])
+    data_disk.flip_below(content[2 * CHUNK_BYTES + 5000 : 2 * CHUNK_BYTES + 5064])
     if not shares:
         # New files in here have no checksums, and share nothing with those that have (btrfs(5), nodatacow).
         subprocess.run(["chattr", "+C", str(blob.parent)], check=True)
