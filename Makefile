@@ -4,6 +4,9 @@
 # TORCH_VERSION  the torch to install where there is none
 # WORKERS        processes that run the tests
 #
+# test-long kills jobs at moments that are drawn from the environment's ZIMAGE_SYNCD_KILL_SEED (any text; without it always
+# the same ones). A test that fails says its seed.
+#
 # pip takes its index from the environment as always (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, pip.conf).
 
 PYTHON ?= python3
@@ -61,7 +64,7 @@ pytest: $(VENV)/.dev $(VENV)/.probe  ## the tests that take seconds
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadgroup -m "$(FAST)"
 
 .PHONY: test-long
-test-long: $(VENV)/.dev $(VENV)/.probe  ## the tests that take minutes
+test-long: $(VENV)/.dev $(VENV)/.probe  ## the tests that take minutes; ZIMAGE_SYNCD_KILL_SEED=… kills at other moments
 	@echo "==> long tests"
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadgroup -m "long and not machine and not gpu"
 
