@@ -9,31 +9,22 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable
 
-from zimage_syncd.digest import PIECE_BYTES, hash_chunk
+from zimage_syncd.disk.arrived import UNREADABLE, look_at_chunks
 from zimage_syncd.disk.errors import translate, translated
+from zimage_syncd.disk.reflink import share_extents
 from zimage_syncd.disk.tree import Tree
-from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry, chunk_count
+from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.model.private import PARTIAL_PREFIX
-
-PARTIAL_SUFFIX = ".partial"
-
-_FICLONE = 0x40049409
-"""ioctl of btrfs, XFS and bcachefs that shares a whole file's extents (linux/fs.h)."""
+from zimage_syncd.model.private import PARTIAL_PREFIX, PARTIAL_SUFFIX
 
 _SYNC_FILE_RANGE_WRITE = 2
 """sync_file_range(2): begins writeback, and waits neither for what is under way nor for the end."""
 
 _NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-_NO_REFLINK = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.ETXTBSY})
-
-_UNREADABLE = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
-"""A sector that is lost, and what file systems with checksums say of one. Whoever writes meets his own EIO again."""
 
 _PUNCH_HOLE = 0x01 | 0x02
 """fallocate(2): FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE (linux/falloc.h)."""
@@ -119,42 +110,10 @@ class PartialFile:
         """
         if self._is_fresh:
             return list(range(len(file.chunks)))
-        written = self._written_chunks()
-        buffer = memoryview(bytearray(PIECE_BYTES))
-        missing = []
-        for index, digest in enumerate(file.chunks):
-            if index in written:
-                check()
-                if self._hash(index, file.chunk_length(index), buffer) == digest:
-                    continue
-            missing.append(index)
-        return missing
-
-    def _hash(self, index: int, length: int, buffer: memoryview) -> str | None:
-        """A chunk's digest; None where the disk cannot give it."""
-        with translated(self._where):
-            try:
-                return hash_chunk(self._descriptor, index, length, buffer)
-            except OSError as error:
-                if error.errno not in _UNREADABLE:
-                    raise
-        _let_go(self._descriptor, index * CHUNK_BYTES, length)
-        return None
-
-    def _written_chunks(self) -> set[int]:
-        chunks: set[int] = set()
-        offset = 0
-        while offset < self.size_bytes:
-            try:
-                start = os.lseek(self._descriptor, offset, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # nothing but a hole up to the end
-                    break
-                return set(range(chunk_count(self.size_bytes)))
-            end = os.lseek(self._descriptor, start, os.SEEK_HOLE)
-            chunks.update(range(start // CHUNK_BYTES, -(-end // CHUNK_BYTES)))
-            offset = end
-        return chunks
+        found = look_at_chunks(self._descriptor, self._where, file, check)
+        for index in found.unreadable:
+            _let_go(self._descriptor, index * CHUNK_BYTES, file.chunk_length(index))
+        return found.missing
 
     def clone(self, source: int) -> bool:
         """Takes over the content of an open file: by sharing extents where the file system can, else by copying.
@@ -175,7 +134,7 @@ class PartialFile:
                 try:
                     self._copy(source, offset, min(offset + CHUNK_BYTES, end))
                 except OSError as error:
-                    if error.errno not in _UNREADABLE:
+                    if error.errno not in UNREADABLE:
                         raise
         return False
 
@@ -188,12 +147,9 @@ class PartialFile:
 
     def reflink(self, source: int) -> bool:
         """Shares all extents of an open file; False where the file system cannot."""
-        try:
-            fcntl.ioctl(self._descriptor, _FICLONE, source)
-        except OSError as error:
-            if error.errno in _NO_REFLINK:
+        with translated(self._where, writing=True):
+            if not share_extents(self._descriptor, source):
                 return False
-            raise translate(error, self._where, writing=True) from error
         self._is_fresh = False
         return True
 

@@ -10,18 +10,21 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from zimage_syncd.disk import shared_blobs
+from zimage_syncd.disk.arrived import look_at_chunks
 from zimage_syncd.disk.errors import translated
-from zimage_syncd.disk.partial import PARTIAL_SUFFIX, PartialFile, partial_name
+from zimage_syncd.disk.partial import PartialFile, partial_name
 from zimage_syncd.disk.quarantine import Quarantine
 from zimage_syncd.disk.read import CachedReader, DiskReader
+from zimage_syncd.disk.reflink import can_share
 from zimage_syncd.disk.tree import Ownership, Tree, is_regular
-from zimage_syncd.model.failures import Failure, LinkModeUnsupported, UnsafePath
+from zimage_syncd.model.failures import LinkModeUnsupported, UnsafePath
+from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
-from zimage_syncd.model.private import PARTIAL_PREFIX
+from zimage_syncd.model.private import PARTIAL_PREFIX, PARTIAL_SUFFIX
 from zimage_syncd.ports import Absent, FileStat, Other, Partial, Seen, SeenFile, SeenLink, file_stat
 
 
@@ -99,21 +102,7 @@ class CacheDisk:
 
     def can_reflink(self, source: str) -> bool:
         """Whether files here can share extents with a file of a store; tried, not guessed."""
-        trial = RelPath(f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
-        try:
-            descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            partial = PartialFile(self._tree, trial, 0)
-            try:
-                return partial.reflink(descriptor)
-            finally:
-                partial.discard()
-        except (OSError, Failure):
-            return False
-        finally:
-            os.close(descriptor)
+        return can_share(self._tree, source)
 
     def partial_path(self, path: RelPath) -> RelPath:
         """Where the partial of `path` lies, for `open_read`."""
@@ -123,6 +112,28 @@ class CacheDisk:
         """Bytes that the partial of `path` occupies on the disk already; 0 where there is none."""
         status = self._tree.lstat(self.partial_path(path))
         return 0 if status is None or not is_regular(status) else status.st_blocks * 512
+
+    def missing_chunks(self, file: FileEntry, check: Callable[[], None]) -> list[int]:
+        """Indexes of the chunks that a source has to give: all that the file's partial does not hold.
+
+        Changes nothing, unlike the partial's own `missing_chunks`: another process may be at work on it.
+
+        Args:
+            file: what the content shall be.
+            check: called before each chunk that is hashed; may raise to stop.
+
+        Raises:
+            PathUnreadable, UnsafePath, DiskError: as their names say.
+        """
+        place = self.partial_path(file.path)
+        try:
+            descriptor = self._tree.open_read(place)
+        except FileNotFoundError:
+            return list(range(len(file.chunks)))
+        try:
+            return look_at_chunks(descriptor, self._tree.absolute(place), file, check).missing
+        finally:
+            os.close(descriptor)
 
     def finish_file(self, partial: Partial, mode: int, *, keep_old: bool) -> FileStat:
         """Gives a partial of which every chunk counts its final name.

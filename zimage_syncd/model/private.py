@@ -11,6 +11,7 @@ STATE_DIRECTORY = ".zimage-syncd"
 """Where this program keeps what must outlive a reset; beside the caches on the data disk."""
 
 PARTIAL_PREFIX = ".zimage-syncd-"
+PARTIAL_SUFFIX = ".partial"
 """Files that this program is still writing: `.zimage-syncd-<hash>.partial`."""
 
 _NAMES = frozenset({".locks", ".lock", "._____temp", STATE_DIRECTORY})

@@ -147,6 +147,9 @@ class Disk(Protocol):
     def partial_bytes(self, path: RelPath) -> int:
         """Bytes that the partial of `path` occupies on the disk already."""
 
+    def missing_chunks(self, file: FileEntry, check: Callable[[], None]) -> list[int]:
+        """Indexes of the chunks that the file's partial, if there is one, does not hold; changes nothing."""
+
     def finish_file(self, partial: Partial, mode: int, *, keep_old: bool) -> FileStat:
         """Gives a partial of which every chunk counts its final name; `keep_old`: what lay there goes to quarantine."""
 

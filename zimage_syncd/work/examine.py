@@ -274,11 +274,7 @@ class Examiner:
         self._on_bytes(entry.size_bytes)
         if self._disk.partial_bytes(entry.path) < min(CHUNK_BYTES, max(entry.size_bytes, 1)):
             return entry.size_bytes
-        partial = self._disk.begin_file(entry.path, entry.size_bytes)
-        try:
-            missing = partial.missing_chunks(entry, self._cancel.check)
-        finally:
-            partial.close()
+        missing = self._disk.missing_chunks(entry, self._cancel.check)
         return sum(entry.chunk_length(index) for index in missing)
 
 
