@@ -22,6 +22,7 @@ from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.restore import restore
 from zimage_syncd.work.restore_plan import RestoreSource
+from zimage_syncd.work.verify import verify
 
 ALL = Selection()
 MODELSCOPE = Selection(layout=LayoutName.MODELSCOPE)
@@ -211,6 +212,31 @@ def test_chunks_that_repeat_within_and_between_files_of_other_content_are_downlo
     assert bring_back(bench, archive).exit_code == 0
     assert listing(bench.root) == before
     assert store.blob_bytes == rest + 2 * CHUNK_BYTES + 2
+
+
+@pytest.mark.parametrize("act", ["repair", "restore"])
+def test_chunks_that_repeat_in_files_under_repair_are_downloaded_once(
+    bench: Bench, archive: ObjectArchive, store: CountedStore, content: random.Random, act: str
+) -> None:
+    """They were looked for in the old files, where they are damaged, not in the partials, where they had arrived."""
+    chunk, other = content.randbytes(CHUNK_BYTES), content.randbytes(CHUNK_BYTES)
+    # Each file waits for a chunk of the other one while both have their old content.
+    files = {"one.bin": chunk + other + chunk + b"1", "two.bin": other + chunk + other + b"2"}
+    place = modelscope_snapshot(bench.root, {**pipeline_files(), **files})
+    assert backup(bench.site(), [archive], ALL, accept_changed=False).exit_code == 0
+    before = listing(bench.root)
+    for name in files:
+        with (place / name).open("r+b") as file:
+            for index in range(3):
+                file.seek(index * CHUNK_BYTES + 5)
+                file.write(b"damaged")
+    if act == "repair":
+        report = verify(bench.site(), [archive], ALL, deep=True, repair=True)
+    else:
+        report = bring_back(bench, archive)
+    assert listing(bench.root) == before
+    assert store.blob_bytes == 2 * CHUNK_BYTES
+    assert sources(report) == {"bucket": 2 * CHUNK_BYTES, "this disk": 4 * CHUNK_BYTES}
 
 
 def test_what_an_earlier_snapshot_of_the_run_brought_is_at_hand_although_another_file_of_it_failed(

@@ -31,6 +31,9 @@ class Place:
     """In which file."""
     offset: int
     """Where it begins there, in bytes."""
+    has_arrived: bool = False
+    """Whether it came in this transfer: then it is in the file's partial as long as there is one. What lies under the
+    file's own name until then may be what is under repair."""
 
 
 class AtHand:
@@ -66,7 +69,7 @@ class AtHand:
             return
         with self._lock:
             for index in chunks:
-                self._places.setdefault(file.chunks[index], Place(file.path, index * CHUNK_BYTES))
+                self._places.setdefault(file.chunks[index], Place(file.path, index * CHUNK_BYTES, has_arrived=True))
 
     def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
         """Yields one chunk of a file from wherever it lies (see `ports.ChunkSource.read`).
@@ -78,7 +81,7 @@ class AtHand:
         place = self._places.get(file.chunks[offset // CHUNK_BYTES])
         if place is None or self._disk is None:
             raise BlobMissing(file.path, f"{NAME} does not have this chunk")
-        descriptor = _opened(self._disk, place.path)
+        descriptor = _opened(self._disk, place)
         if descriptor is None:
             raise BlobMissing(file.path, f"{NAME}: {place.path} is gone")
         try:
@@ -93,11 +96,11 @@ class AtHand:
         return None
 
 
-def _opened(disk: Disk, path: RelPath) -> int | None:
-    """A file that is there or on its way; a partial that gets its final name while we look is found under that."""
-    for place in (path, disk.partial_path(path), path):
+def _opened(disk: Disk, place: Place) -> int | None:
+    """The file that holds a chunk; a partial that gets its final name while we look is found under that."""
+    for path in (disk.partial_path(place.path), place.path) if place.has_arrived else (place.path,):
         with contextlib.suppress(FileNotFoundError):
-            return disk.open_read(place)
+            return disk.open_read(path)
     return None
 
 
