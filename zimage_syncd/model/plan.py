@@ -40,9 +40,12 @@ class Fetch:
     reason: str
     """Why: missing, wrong size, ..."""
     fetch_bytes: int
-    """Bytes that have to come from a source; less than the size where a partial file has some already."""
+    """Bytes that have to come from a source; less than the size where a partial file has some already, or where a
+    restore finds them on this disk or under another name."""
     problem: Problem = problems.FILE_MISSING
     """What a verification calls this."""
+    missing: tuple[int, ...] | None = None
+    """Indexes of the chunks that a partial file lacks; None: there is no partial, all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Repair:
     chunks: tuple[int, ...]
     """Indexes of the chunks to fetch."""
     fetch_bytes: int
-    """Their bytes."""
+    """Their bytes, as far as they have to come from a source."""
     quarantine: bool
     """Whether the present content is kept aside first: somebody else wrote it."""
     problem: Problem = problems.FILE_DAMAGED

@@ -52,8 +52,6 @@ class Applied:
     """Payload that arrived as a link."""
     linked_files: int = 0
     """The same, in files."""
-    written_bytes: int = 0
-    """Payload that was gathered in files of its own."""
 
 
 class Applier:
@@ -156,7 +154,6 @@ class Applier:
             return
         seed = local if isinstance(action, Fetch) and mode is LinkMode.AUTO else None
         gathers.append(self._gather(action, seed))
-        done.written_bytes += entry.size_bytes if isinstance(action, Fetch) else action.fetch_bytes
 
     def _place(self, entry: FileEntry, local: str, *, mode: LinkMode) -> None:
         _check_size(local, entry)

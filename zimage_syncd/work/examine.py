@@ -202,26 +202,26 @@ class Examiner:
             case SeenLink(target):
                 return self._linked(entry, target, depth)
             case Other(what):
-                return Fetch(entry, f"expected a file, found {what}", self._fetch_bytes(entry))
+                return self._fetch(entry, f"expected a file, found {what}")
             case SeenFile(stat):
                 return self._present(entry, stat, depth)
 
     def _missing(self, entry: FileEntry) -> Action:
-        return Fetch(entry, "missing", self._fetch_bytes(entry))
+        return self._fetch(entry, "missing")
 
     def _linked(self, entry: FileEntry, target: str, depth: Depth) -> Action | _ToRead:
         root = next((root for root in self._linked_roots if target.startswith(f"{root}/")), None)
         if root is None:
-            return Fetch(entry, f"expected a file, found a link to {target}", self._fetch_bytes(entry))
+            return self._fetch(entry, f"expected a file, found a link to {target}")
         if self._replace_links:
-            return Fetch(entry, "a link into a store, and the cache's own file is wanted", self._fetch_bytes(entry))
+            return self._fetch(entry, "a link into a store, and the cache's own file is wanted")
         if not self._replace_dead_links and not os.path.isdir(root):
             return Refuse(entry, unseen(root), problems.STORE_MISSING)
         try:
             descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             detail = f"linked to {target}, which cannot be read: {error.strerror}"
-            return Fetch(entry, detail, self._fetch_bytes(entry))
+            return self._fetch(entry, detail)
         size = os.fstat(descriptor).st_size
         if size == entry.size_bytes and depth is Depth.DEEP:
             return _ToRead(entry, descriptor, partial(_conclude_linked, entry, target))
@@ -269,13 +269,13 @@ class Examiner:
         fetch_bytes = sum(entry.chunk_length(index) for index in damage.chunks)
         return Repair(entry, reason, damage.chunks, fetch_bytes, written_by_others, problem)
 
-    def _fetch_bytes(self, entry: FileEntry) -> int:
-        """Bytes that a source has to give: all, less the chunks of a partial that count already."""
+    def _fetch(self, entry: FileEntry, reason: str) -> Fetch:
+        """All of it comes from a source, less the chunks of a partial that count already."""
         self._on_bytes(entry.size_bytes)
         if self._disk.partial_bytes(entry.path) < min(CHUNK_BYTES, max(entry.size_bytes, 1)):
-            return entry.size_bytes
-        missing = self._disk.missing_chunks(entry, self._cancel.check)
-        return sum(entry.chunk_length(index) for index in missing)
+            return Fetch(entry, reason, entry.size_bytes)
+        missing = tuple(self._disk.missing_chunks(entry, self._cancel.check))
+        return Fetch(entry, reason, sum(entry.chunk_length(index) for index in missing), missing=missing)
 
 
 def unseen(root: str) -> str:

@@ -19,6 +19,7 @@ from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.choose import Chosen, choose
 from zimage_syncd.work.examine import Depth
+from zimage_syncd.work.foreseen import Foreseen
 from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.site import Site
 from zimage_syncd.work.space import needed_bytes, with_spare
@@ -78,12 +79,15 @@ def plan_restore(
     choice = choose(stores, selection, site.repos, on_bytes, records, may_be_nothing=beginning)
     site.monitor.finish()
     planned: dict[str, str] = {}
-    snapshots = []
+    foreseen = Foreseen(site.disk, site.shelf, site.cancel.check)
+    snapshots, needed = [], 0
     for chosen in _newest_first(site, choice.chosen):
         snapshot = _planned(site, sources, chosen)
         actions = _without_stale(snapshot.manifest, _without_repeats(list(snapshot.actions), planned), choice.newest)
-        snapshots.append(replace(snapshot, actions=tuple(actions)))
-    needed = sum(_needed(site, snapshot, sources) for snapshot in snapshots)
+        snapshot = replace(snapshot, actions=tuple(actions))
+        shares = _shares_extents(site, snapshot, sources)
+        needed += needed_bytes(site, actions, linked=snapshot.links_payload or shares)
+        snapshots.append(foreseen.counted(snapshot, shares=shares))
     plan = Plan(tuple(snapshots), with_spare(needed), site.disk.free_bytes())
     return Prepared(plan, choice.findings)
 
@@ -156,11 +160,11 @@ def _without_repeats(actions: list[Action], planned: dict[str, str]) -> list[Act
     return result
 
 
-def _needed(site: Site, snapshot: SnapshotPlan, sources: Sequence[RestoreSource]) -> int:
-    linked = snapshot.links_payload
-    if snapshot.mode is LinkMode.AUTO:
-        source = next((item.source for item in sources if item.source.name == snapshot.source), None)
-        largest = max((entry for entry in snapshot.manifest.files), key=lambda file: file.size_bytes, default=None)
-        local = None if largest is None or source is None else source.local_path(largest)
-        linked = local is not None and os.path.isdir(site.disk.root) and site.disk.can_reflink(local)
-    return needed_bytes(site, snapshot.actions, linked=linked)
+def _shares_extents(site: Site, snapshot: SnapshotPlan, sources: Sequence[RestoreSource]) -> bool:
+    """Whether files that are missing appear by sharing the extents of the store's."""
+    if snapshot.mode is not LinkMode.AUTO:
+        return False
+    source = next((item.source for item in sources if item.source.name == snapshot.source), None)
+    largest = max((entry for entry in snapshot.manifest.files), key=lambda file: file.size_bytes, default=None)
+    local = None if largest is None or source is None else source.local_path(largest)
+    return local is not None and os.path.isdir(site.disk.root) and site.disk.can_reflink(local)
