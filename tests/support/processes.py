@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,12 +29,34 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+_WATCHDOG = """
+import select, signal, sys
+run, server = map(int, sys.argv[1:])
+watched = select.poll()
+watched.register(run, select.POLLIN)
+watched.register(server, select.POLLIN)
+if all(descriptor != server for descriptor, _ in watched.poll()):
+    signal.pidfd_send_signal(server, signal.SIGKILL)
+"""
+"""Ends a server whose test run is gone without stopping it, as after a SIGTERM. Not the kernel's own signal at a
+parent's death (PR_SET_PDEATHSIG): the parent is one worker of many, and others use the server when it has ended."""
+
+
 def start(command: list[str], log: Path) -> int:
-    """Starts a server in a session of its own and returns its process id."""
+    """Starts a server in a session of its own, which ends with the test run at the latest; returns its process id."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
+    # A worker of pytest-xdist is a child of the process that a person started.
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    watched = [os.pidfd_open(run), os.pidfd_open(process.pid)]
+    watchdog = [sys.executable, "-I", "-S", "-c", _WATCHDOG, *map(str, watched)]
+    subprocess.Popen(
+        watchdog, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, pass_fds=watched
+    )
+    for descriptor in watched:
+        os.close(descriptor)
     return process.pid
 
 
