@@ -10,8 +10,8 @@ from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.plan import Action, Keep, Refuse, SetMode
 from zimage_syncd.model.report import Finding
 from zimage_syncd.work.apply import Applied
-from zimage_syncd.work.examine import unseen_root
 from zimage_syncd.work.kept_back import KeptBack, kept_back
+from zimage_syncd.work.look import unseen_root
 from zimage_syncd.work.names import few, shown
 from zimage_syncd.work.site import Site
 

@@ -18,9 +18,9 @@ from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.choose import Chosen, choose
-from zimage_syncd.work.examine import Depth
 from zimage_syncd.work.foreseen import Foreseen
 from zimage_syncd.work.last_resort import LastResort
+from zimage_syncd.work.look import Depth
 from zimage_syncd.work.site import Site
 from zimage_syncd.work.space import needed_bytes, with_spare
 

@@ -13,6 +13,7 @@ from zimage_syncd.model.snapshot import LocalSnapshot, RepoId, SnapshotKey
 from zimage_syncd.ports import Cancel, Clock, Disk, Layout, Ledger, ManifestShelf, Monitor
 from zimage_syncd.work.apply import Applier
 from zimage_syncd.work.examine import Examiner
+from zimage_syncd.work.look import Look
 from zimage_syncd.work.rate import Rate, Unlimited
 
 
@@ -104,8 +105,8 @@ class Site:
         return manifest is not None and manifest.id.startswith(snapshot_id)
 
     def examiner(self, *, replace_dead_links: bool, replace_links: bool = False) -> Examiner:
-        """Looks at this cache's entries; bytes that it handles are the monitor's (see `Examiner`)."""
-        return Examiner(
+        """Looks at this cache's entries; bytes that it handles are the monitor's (see `Examiner`, `Look`)."""
+        look = Look(
             self.disk,
             self.ledger,
             self.clock,
@@ -113,6 +114,12 @@ class Site:
             linked_roots=self.linked_roots,
             replace_dead_links=replace_dead_links,
             replace_links=replace_links,
+            on_bytes=self.monitor.advance,
+        )
+        return Examiner(
+            self.disk,
+            look,
+            self.cancel,
             on_bytes=self.monitor.advance,
             rate=self.verify_rate,
             begin_thread=self.begin_thread,

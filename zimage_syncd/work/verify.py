@@ -19,9 +19,9 @@ from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
 from zimage_syncd.ports import ChunkSource, SnapshotSource
 from zimage_syncd.work.apply import finding_of
-from zimage_syncd.work.examine import Depth, unseen_root
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.last_resort import LastResort
+from zimage_syncd.work.look import Depth, unseen_root
 from zimage_syncd.work.mended import mended
 from zimage_syncd.work.names import shown
 from zimage_syncd.work.permissions import for_its_mode, open_up
