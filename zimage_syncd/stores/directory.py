@@ -189,7 +189,7 @@ class DirectoryStore:
         """
         start = keys.checked_prefix(prefix)
         found = []
-        for path, status in walk(self._root, start):
+        for path, status in walk(self._root, start, wanted=lambda name: keys.object_name(name) is not None):
             above, slash, name = path.rpartition("/")
             object_name = keys.object_name(name)
             if object_name is not None and (key := f"{above}{slash}{object_name}").startswith(start):
