@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from zimage_syncd.layouts.completeness import with_list, without_list
 from zimage_syncd.layouts.payload import Gatherer, Way
@@ -73,18 +74,7 @@ class HuggingFaceLayout:
 
     def owns(self, key: SnapshotKey, path: RelPath) -> bool:
         """Whether a manifest of `key` may have an entry at `path`."""
-        if key.layout is not LayoutName.HUGGINGFACE:
-            return False
-        if _SHARED.fullmatch(path):
-            return True
-        folder = folder_name(key.repo)
-        for prefix in PREFIXES:
-            if path.startswith(f"{prefix}{folder}/"):
-                inside = path.removeprefix(f"{prefix}{folder}/")
-                own = (f"snapshots/{key.revision}/", f".no_exist/{key.revision}/", "refs/")
-                known = inside.startswith(own) or inside == f"trees/{key.revision}.json"
-                return known or _BLOB.fullmatch(inside) is not None
-        return False
+        return key.layout is LayoutName.HUGGINGFACE and _owns(folder_name(key.repo), key.revision, path)
 
     def directory(self, manifest: Manifest) -> RelPath:
         """`[hub/]models--ORG--NAME/snapshots/<commit>`."""
@@ -102,7 +92,7 @@ class HuggingFaceLayout:
         key = SnapshotKey(LayoutName.HUGGINGFACE, repository.repo, commit)
         tree_data = read_small(f"{repository.directory}/trees/{commit}.json", _MAX_TREE_BYTES)
         tree = None if tree_data is None else read_tree(tree_data, f"trees/{commit}.json")
-        gatherer = Gatherer(repository.root, linked_roots, lambda path: self.owns(key, path))
+        gatherer = Gatherer(repository.root, linked_roots, partial(_owns, folder_name(key.repo), commit))
         payload, reasons = _gather(repository, commit, tree, gatherer)
         own = {name: text for name, text in references.items() if text.strip() == commit}
         content = Content(
@@ -120,6 +110,17 @@ class HuggingFaceLayout:
         )
 
 
+def _owns(folder: str, commit: str, path: str) -> bool:
+    if _SHARED.fullmatch(path):
+        return True
+    for prefix in PREFIXES:
+        if path.startswith(f"{prefix}{folder}/"):
+            inside = path.removeprefix(f"{prefix}{folder}/")
+            own = (f"snapshots/{commit}/", f".no_exist/{commit}/", "refs/")
+            return inside.startswith(own) or inside == f"trees/{commit}.json" or _BLOB.fullmatch(inside) is not None
+    return False
+
+
 def _gather(
     repository: Repository, commit: str, tree: Mapping[str, Listed] | None, gatherer: Gatherer
 ) -> tuple[dict[str, RelPath], list[str]]:
@@ -129,11 +130,16 @@ def _gather(
     reasons: list[str] = []
     for found in walk(f"{repository.root}/{base}"):
         name = shown(found.name or base)
-        trouble = found.trouble or _temporary(found, base)
+        try:
+            path = RelPath(f"{base}/{found.name}")
+        except UnsafePath as failure:
+            reasons.append(f"{name}: {found.trouble or failure.detail}")
+            continue
+        trouble = found.trouble or _temporary(found, path)
         if trouble:
             reasons.append(f"{name}: {trouble}")
             continue
-        way = gatherer.follow(RelPath(f"{base}/{found.name}"))
+        way = gatherer.follow(path, is_link=found.is_link)
         listed = None if tree is None else tree.get(found.name)
         expected, contradiction = _expected(f"{repository.base}/blobs", way, listed)
         contradiction = contradiction or gatherer.contradiction(way, expected)
@@ -147,14 +153,10 @@ def _gather(
     return payload, reasons
 
 
-def _temporary(found: Found, base: str) -> str:
+def _temporary(found: Found, path: RelPath) -> str:
     """Temporary files lie there only in caches without symlinks, where downloads are moved into `snapshots`."""
-    try:
-        private = private_part(RelPath(f"{base}/{found.name}"))
-    except UnsafePath as failure:
-        return failure.detail
     unfinished = found.is_file and found.name.endswith((".incomplete", ".tmp"))
-    return "a temporary file is left" if unfinished or private is not None else ""
+    return "a temporary file is left" if unfinished or private_part(path) is not None else ""
 
 
 def _expected(blobs: str, way: Way, listed: Listed | None) -> tuple[ExpectedDigest | None, str | None]:

@@ -124,7 +124,7 @@ def _gather(root: str, place: Place, gatherer: Gatherer) -> _Gathered:
         if trouble:
             gathered.reasons.append(f"{name}: {trouble}")
             continue
-        way = gatherer.follow(RelPath(f"{place.base}/{item.name}"))
+        way = gatherer.follow(RelPath(f"{place.base}/{item.name}"), is_link=item.is_link)
         if gatherer.keep(way, None) is None:
             gathered.reasons.append(f"{name}: {way.trouble}")
         else:

@@ -6,6 +6,7 @@ only, and an absolute one into a recorded store. Everything else is named, not o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from zimage_syncd.layouts.walk import shown
 from zimage_syncd.model.failures import UnsafePath
 from zimage_syncd.model.path import RelPath, resolve_link
 from zimage_syncd.model.snapshot import ExpectedDigest, LocalFile, LocalLink
+from zimage_syncd.ports import file_stat
 
 _MAX_HOPS = 3
 """A snapshot's name → the repository's blob → a shared blob, and one to spare."""
@@ -53,17 +55,21 @@ class Gatherer:
     _directories: dict[str, bool] = field(default_factory=dict)
     """Whether a directory and all above it, up to the root, are real ones."""
 
-    def follow(self, path: RelPath) -> Way:
-        """Goes from `path` to its payload, and keeps every link on the way."""
+    def follow(self, path: RelPath, *, is_link: bool) -> Way:
+        """Goes from `path` to its payload, and keeps every link on the way.
+
+        Args:
+            path: where to begin.
+            is_link: what the listing said of it; believed only as far as a link's text is there.
+        """
         passed = [path]
-        for _ in range(_MAX_HOPS + 1):
+        for hop in range(_MAX_HOPS + 1):
             here = passed[-1]
             try:
-                status = os.lstat(f"{self.root}/{here}")
-                target = os.readlink(f"{self.root}/{here}") if stat.S_ISLNK(status.st_mode) else None
+                status, target = _seen(f"{self.root}/{here}", is_link=is_link and hop == 0)
             except OSError as error:
                 return Way(here, tuple(passed), self._absent(here, path, error))
-            if stat.S_ISREG(status.st_mode):
+            if status is not None and stat.S_ISREG(status.st_mode):
                 return Way(here, tuple(passed), status=status)
             if target is None:
                 return Way(here, tuple(passed), f"{shown(here)} is neither a file nor a symlink")
@@ -136,8 +142,9 @@ class Gatherer:
             return None
         known = self.files.get(way.path)
         if known is None:
-            mode = stat.S_IMODE(way.status.st_mode) & 0o777
-            known = LocalFile(way.path, way.status.st_size, mode, expected, way.linked_to)
+            seen = file_stat(way.status)
+            own = seen if way.linked_to is None else None
+            known = LocalFile(way.path, seen.size_bytes, seen.mode, expected, way.linked_to, own)
             self.files[way.path] = known
         return known
 
@@ -152,3 +159,12 @@ class Gatherer:
         if linked_to is not None:
             return os.open(linked_to, flags)
         return os.open(f"{self.root}/{path}", flags | os.O_NOFOLLOW)
+
+
+def _seen(path: str, *, is_link: bool) -> tuple[os.stat_result | None, str | None]:
+    """What lies at a path, and the text of a link, of which the stat is not asked where it is known for one."""
+    if is_link:
+        with contextlib.suppress(OSError):  # it is none any more
+            return None, os.readlink(path)
+    status = os.lstat(path)
+    return status, os.readlink(path) if stat.S_ISLNK(status.st_mode) else None

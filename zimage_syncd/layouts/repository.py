@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from zimage_syncd.layouts.walk import OnTrouble, directories, entries, read_small, walk
+from zimage_syncd.layouts.walk import OnTrouble, directories, names, read_small, walk
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.private import private_part
@@ -90,8 +90,9 @@ class Repository:
             PathUnreadable: `blobs` cannot be listed.
             DiskError: the disk fails.
         """
-        present = {entry.name for entry in entries(f"{self.directory}/blobs")}
-        return sorted(name for name in present if name.endswith(".incomplete") and name.split(".", 1)[0] not in present)
+        blobs = f"{self.directory}/blobs"
+        begun = [name for name in names(blobs) if name.endswith(".incomplete")]
+        return sorted(name for name in begun if not os.path.lexists(f"{blobs}/{name.split('.', 1)[0]}"))
 
 
 def folder_name(repo: RepoId) -> str:

@@ -75,13 +75,27 @@ def entries(directory: str) -> list[os.DirEntry[str]]:
         PathUnreadable: it cannot be listed.
         DiskError: the disk fails.
     """
+    return sorted(_listed(directory), key=lambda entry: entry.name)
+
+
+def names(directory: str) -> Iterator[str]:
+    """The names of a directory's entries in any order, however many; none where it is not there or is no directory.
+
+    Raises:
+        PathUnreadable: it cannot be listed.
+        DiskError: the disk fails.
+    """
+    return (entry.name for entry in _listed(directory))
+
+
+def _listed(directory: str) -> Iterator[os.DirEntry[str]]:
     try:
         if stat.S_ISLNK(os.lstat(directory).st_mode):
-            return []
+            return
         with os.scandir(directory) as found:
-            return sorted(found, key=lambda entry: entry.name)
+            yield from found
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
     except PermissionError as error:
         raise PathUnreadable(directory, str(error.strerror)) from error
     except OSError as error:

@@ -109,6 +109,24 @@ class ExpectedDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class FileStat:
+    """What `lstat` says of a payload file."""
+
+    inode: int
+    """st_ino."""
+    size_bytes: int
+    """st_size."""
+    mtime_ns: int
+    """st_mtime_ns."""
+    ctime_ns: int
+    """st_ctime_ns."""
+    mode: int
+    """Permission bits, 0 to 0o777."""
+    links: int = 1
+    """st_nlink: more than 1 where the file is hard-linked elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalFile:
     """One payload file of a snapshot, as it lies on disk."""
 
@@ -122,6 +140,8 @@ class LocalFile:
     """What it must hash to, where that is known from elsewhere."""
     linked_to: str | None = None
     """The absolute path in a recorded store that a symlink at `path` leads to; None for a file of its own."""
+    stat: FileStat | None = None
+    """What `lstat` said when it was found; None for one that is linked."""
 
 
 @dataclass(frozen=True, slots=True)

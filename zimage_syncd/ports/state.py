@@ -11,8 +11,7 @@ from zimage_syncd.model.health import HealthRequest, HealthResult
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.report import Report
-from zimage_syncd.model.snapshot import SnapshotKey
-from zimage_syncd.ports.disk import FileStat
+from zimage_syncd.model.snapshot import FileStat, SnapshotKey
 from zimage_syncd.ports.progress import Cancel
 
 

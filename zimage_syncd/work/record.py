@@ -53,19 +53,27 @@ def known_digests(site: Site, file: LocalFile) -> FileDigests | None:
     if file.linked_to is not None:
         return None
     seen = site.disk.look(file.path)
-    if not isinstance(seen, SeenFile):
-        return None
-    entry = site.ledger.lookup(file.path, seen.stat)
+    return _known(site, file, seen.stat) if isinstance(seen, SeenFile) else None
+
+
+def _known(site: Site, file: LocalFile, stat: FileStat) -> FileDigests | None:
+    entry = site.ledger.lookup(file.path, stat)
     if entry is None or (file.expected is not None and _contradicts(entry.digests, file)):
         return None
     return entry.digests
 
 
 def known_manifest(site: Site, snapshot: LocalSnapshot) -> Manifest | None:
-    """The manifest of a snapshot of which no file has changed since the ledger knows it; None for every other one."""
+    """The manifest of a snapshot of which no file has changed since the ledger knows it; None for every other one.
+
+    The files' stats are those of the survey, and no file is looked at again. What the ledger knows under such a stat is
+    what the file held when the survey saw it, beside the links and pointers that it saw then: the manifest is of that
+    moment. Whatever changed since is the next backup's, as a change just after a second look would be; and nothing is
+    sent by this manifest: it is only compared with what an archive holds.
+    """
     digests: dict[str, FileDigests] = {}
     for file in snapshot.files:
-        known = known_digests(site, file)
+        known = None if file.stat is None else _known(site, file, file.stat)
         if known is None:
             return None
         digests[file.path] = known
