@@ -9,6 +9,7 @@ import pytest
 
 from tests.model.test_manifest import key_of
 from zimage_syncd.model import manifest as manifest_module
+from zimage_syncd.model import manifest_json
 from zimage_syncd.model.failures import ManifestCorrupt, ManifestInvalid
 from zimage_syncd.model.manifest import CHUNK_BYTES, Entry, FileEntry, LinkEntry, Manifest, PointerEntry, Proof
 from zimage_syncd.model.packed import Packed
@@ -60,9 +61,9 @@ def test_equal_entries_are_equal_packed_and_any_difference_shows() -> None:
 
 
 def test_nothing_and_what_is_kept_as_it_is() -> None:
-    assert list(Packed([], lambda text: (text,), lambda path, _row: path)) == []
+    assert list(Packed([], lambda path, _row: path)) == []
     texts = ["a", "b", "long", "c", "long", "long"]
-    packed = Packed(texts, lambda text: None if text == "long" else (text,), lambda path, _row: path)
+    packed = Packed([text if text == "long" else (text,) for text in texts], lambda path, _row: path)
     assert list(packed) == texts
     assert [packed[index] for index in range(6)] == texts
 
@@ -85,6 +86,19 @@ def test_a_manifest_of_many_entries_is_written_and_read_like_one_of_few(monkeypa
         assert tuple(getattr(many, name)) == getattr(few, name)
         assert len(getattr(many, name)) == len(getattr(few, name))
     assert many.size_bytes == few.size_bytes
+
+
+@pytest.mark.parametrize("long_chars", [1, 7, 100])
+def test_long_texts_are_written_and_read_alike_in_pieces(long_chars: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = entries(60)
+    whole = Manifest(key_of(), Proof.PROVED, made).to_bytes()
+    monkeypatch.setattr(manifest_json, "_LONG_CHARS", long_chars)
+    few = Manifest(key_of(), Proof.PROVED, made)
+
+    assert few.to_bytes() == whole
+    assert Manifest.from_bytes(whole) == few
+    with pytest.raises(ManifestInvalid):
+        Manifest.from_bytes(whole.replace(b"text\\n", b"text\\u000a", 1))
 
 
 @pytest.mark.parametrize("at", [0, 500, 1100])

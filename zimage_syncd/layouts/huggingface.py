@@ -20,8 +20,8 @@ from zimage_syncd.layouts.payload import Gatherer, Way
 from zimage_syncd.layouts.pipeline import Content
 from zimage_syncd.layouts.published import published
 from zimage_syncd.layouts.repository import PREFIXES, Repository, folder_name, repositories
-from zimage_syncd.layouts.trees import Listed, digest_of_blob_name, read_tree
-from zimage_syncd.layouts.walk import Found, OnTrouble, read_small, refuse, shown, walk
+from zimage_syncd.layouts.trees import Listed, Tree, digest_of_blob_name, read_tree
+from zimage_syncd.layouts.walk import Found, OnTrouble, refuse, shown, walk
 from zimage_syncd.model.failures import Failure, UnsafePath
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
@@ -37,7 +37,6 @@ from zimage_syncd.model.snapshot import (
 
 _SHARED = re.compile(r"(?:hub/)?blobs/[0-9a-f]{2}/[^/.]+")
 _BLOB = re.compile(r"blobs/[^/.]+")
-_MAX_TREE_BYTES = 64 * 2**20
 
 
 class HuggingFaceLayout:
@@ -90,23 +89,23 @@ class HuggingFaceLayout:
         self, repository: Repository, commit: str, references: Mapping[str, str], linked_roots: tuple[str, ...]
     ) -> LocalSnapshot:
         key = SnapshotKey(LayoutName.HUGGINGFACE, repository.repo, commit)
-        tree_data = read_small(f"{repository.directory}/trees/{commit}.json", _MAX_TREE_BYTES)
-        tree = None if tree_data is None else read_tree(tree_data, f"trees/{commit}.json")
+        has_list, tree_text = repository.tree(commit)
+        tree = None if tree_text is None else read_tree(tree_text, f"trees/{commit}.json")
         gatherer = Gatherer(repository.root, linked_roots, partial(_owns, folder_name(key.repo), commit))
-        payload, reasons = _gather(repository, commit, tree, gatherer)
+        sizes_bytes, reasons = _gather(repository, commit, tree, gatherer)
         own = {name: text for name, text in references.items() if text.strip() == commit}
-        content = Content(
-            {name: gatherer.files[path].size_bytes for name, path in payload.items()},
-            lambda name: gatherer.open(payload[name]),
-        )
+        directory = RelPath(f"{repository.base}/snapshots/{commit}")
+        content = Content(sizes_bytes, lambda name: gatherer.open(directory.child(name)))
+        completeness = _completeness(repository, content, reasons, tree, has_list=has_list)
+        del tree, content, sizes_bytes  # with 100,000 files each is tens of megabytes
         return LocalSnapshot(
             key=key,
             names=tuple(sorted(own)) or (commit,),
-            directory=RelPath(f"{repository.base}/snapshots/{commit}"),
-            files=tuple(gatherer.files[path] for path in sorted(gatherer.files)),
-            links=tuple(gatherer.links[path] for path in sorted(gatherer.links)),
-            pointers=repository.pointers(commit, own, tree_data),
-            completeness=_completeness(repository, content, reasons, tree, has_list=tree_data is not None),
+            directory=directory,
+            files=gatherer.files.take_all(),
+            links=gatherer.links.take_all(),
+            pointers=repository.pointers(commit, own, tree_text),
+            completeness=completeness,
         )
 
 
@@ -122,11 +121,11 @@ def _owns(folder: str, commit: str, path: str) -> bool:
 
 
 def _gather(
-    repository: Repository, commit: str, tree: Mapping[str, Listed] | None, gatherer: Gatherer
-) -> tuple[dict[str, RelPath], list[str]]:
-    """Payload paths by the names in the repository, and what is wrong."""
-    base = f"{repository.base}/snapshots/{commit}"
-    payload: dict[str, RelPath] = {}
+    repository: Repository, commit: str, tree: Tree | None, gatherer: Gatherer
+) -> tuple[dict[str, int], list[str]]:
+    """Sizes of the payload by the names in the repository, in bytes, and what is wrong."""
+    base, blobs = f"{repository.base}/snapshots/{commit}", f"{repository.base}/blobs"
+    sizes_bytes: dict[str, int] = {}
     reasons: list[str] = []
     for found in walk(f"{repository.root}/{base}"):
         name = shown(found.name or base)
@@ -141,16 +140,18 @@ def _gather(
             continue
         way = gatherer.follow(path, is_link=found.is_link)
         listed = None if tree is None else tree.get(found.name)
-        expected, contradiction = _expected(f"{repository.base}/blobs", way, listed)
+        expected, contradiction = _expected(blobs, way, listed)
         contradiction = contradiction or gatherer.contradiction(way, expected)
-        file = None if contradiction else gatherer.keep(way, expected)
-        if file is None:
+        size_bytes = None if contradiction else gatherer.keep(way, expected)
+        if size_bytes is None:
             reasons.append(f"{name}: {way.trouble or contradiction}")
             continue
-        payload[found.name] = way.path
-        if listed is not None and listed.size_bytes != file.size_bytes:
-            reasons.append(f"{name}: {file.size_bytes} bytes, its publisher lists {listed.size_bytes}")
-    return payload, reasons
+        sizes_bytes[found.name] = size_bytes
+        if tree is not None:
+            tree.tick_off(found.name)
+        if listed is not None and listed.size_bytes != size_bytes:
+            reasons.append(f"{name}: {size_bytes} bytes, its publisher lists {listed.size_bytes}")
+    return sizes_bytes, reasons
 
 
 def _temporary(found: Found, path: RelPath) -> str:
@@ -173,7 +174,7 @@ def _completeness(
     repository: Repository,
     content: Content,
     reasons: list[str],
-    tree: Mapping[str, Listed] | None,
+    tree: Tree | None,
     *,
     has_list: bool,
 ) -> Completeness:

@@ -7,6 +7,7 @@ only, and an absolute one into a recorded store. Everything else is named, not o
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -14,15 +15,16 @@ from dataclasses import dataclass, field
 
 from zimage_syncd.layouts.walk import shown
 from zimage_syncd.model.failures import UnsafePath
+from zimage_syncd.model.packed_local import FilesByPath, LinksInOrder
 from zimage_syncd.model.path import RelPath, resolve_link
-from zimage_syncd.model.snapshot import ExpectedDigest, LocalFile, LocalLink
+from zimage_syncd.model.snapshot import ExpectedDigest, LocalFile
 from zimage_syncd.ports import file_stat
 
 _MAX_HOPS = 3
 """A snapshot's name → the repository's blob → a shared blob, and one to spare."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Way:
     """Where a name of a snapshot leads."""
 
@@ -48,19 +50,20 @@ class Gatherer:
     """Recorded stores, absolute."""
     owned: Callable[[RelPath], bool]
     """Whether the snapshot may have something at a path."""
-    files: dict[RelPath, LocalFile] = field(default_factory=dict)
-    """Payload by path."""
-    links: dict[RelPath, LocalLink] = field(default_factory=dict)
-    """Symlinks by path."""
+    files: FilesByPath = field(default_factory=FilesByPath)
+    """Payload."""
+    links: LinksInOrder = field(default_factory=LinksInOrder)
+    """Symlinks on the ways that were gone."""
     _directories: dict[str, bool] = field(default_factory=dict)
     """Whether a directory and all above it, up to the root, are real ones."""
 
-    def follow(self, path: RelPath, *, is_link: bool) -> Way:
+    def follow(self, path: RelPath, *, is_link: bool, keep: bool = True) -> Way:
         """Goes from `path` to its payload, and keeps every link on the way.
 
         Args:
-            path: where to begin.
+            path: where to begin; the paths of one gathering come in their order, each once.
             is_link: what the listing said of it; believed only as far as a link's text is there.
+            keep: whether links are kept.
         """
         passed = [path]
         for hop in range(_MAX_HOPS + 1):
@@ -79,7 +82,8 @@ class Gatherer:
                 following = self._next(here, target)
             except UnsafePath as failure:
                 return Way(here, tuple(passed), f"it is a link to {shown(target)}: {failure.detail}")
-            self.links[here] = LocalLink(here, target)
+            if keep:
+                self.links.add(here, target, in_order=hop == 0)
             passed.append(following)
         return Way(passed[-1], tuple(passed), "it leads through too many symlinks")
 
@@ -136,29 +140,31 @@ class Gatherer:
         other = f"{shown(way.path)}, which is {said.hex} for another name"
         return f"it leads to {other}; {expected.source} says {expected.hex}"
 
-    def keep(self, way: Way, expected: ExpectedDigest | None) -> LocalFile | None:
-        """Keeps the payload at the end of a way without trouble; None where there is trouble."""
+    def keep(self, way: Way, expected: ExpectedDigest | None) -> int | None:
+        """Keeps the payload at the end of a way without trouble, and gives its size; None where there is trouble."""
         if way.status is None:
             return None
         known = self.files.get(way.path)
-        if known is None:
-            seen = file_stat(way.status)
-            own = seen if way.linked_to is None else None
-            known = LocalFile(way.path, seen.size_bytes, seen.mode, expected, way.linked_to, own)
-            self.files[way.path] = known
-        return known
+        if known is not None:
+            return known.size_bytes
+        seen = file_stat(way.status)
+        own = seen if way.linked_to is None else None
+        self.files.add(LocalFile(way.path, seen.size_bytes, seen.mode, expected, way.linked_to, own))
+        return seen.size_bytes
 
     def open(self, path: RelPath) -> int:
-        """A descriptor of kept payload, for reading.
+        """A descriptor of the payload that a path leads to, for reading.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: it leads to none, or that cannot be opened.
         """
-        linked_to = self.files[path].linked_to
+        way = self.follow(path, is_link=False, keep=False)
+        if way.status is None:
+            raise OSError(errno.ENOENT, way.trouble or "there is no payload", path)
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        if linked_to is not None:
-            return os.open(linked_to, flags)
-        return os.open(f"{self.root}/{path}", flags | os.O_NOFOLLOW)
+        if way.linked_to is not None:
+            return os.open(way.linked_to, flags)
+        return os.open(f"{self.root}/{way.path}", flags | os.O_NOFOLLOW)
 
 
 def _seen(path: str, *, is_link: bool) -> tuple[os.stat_result | None, str | None]:

@@ -27,6 +27,9 @@ _ENTRIES_A_PIECE = 1000
 _WINDOW_BYTES = 2**18
 """How much is parsed at a time, at least one entry; as objects of the JSON library it takes five times as much."""
 
+_LONG_CHARS = 2**16
+"""A pointer's text that is longer is quoted in pieces: `trees/<commit>.json` of 100,000 files has 10 MB."""
+
 _KEYS = {
     "file": frozenset({"kind", "path", "size_bytes", "mode", "sha256", "chunks"}),
     "link": frozenset({"kind", "path", "target"}),
@@ -46,17 +49,36 @@ def pieces(entries: Iterable[Entry], rest: dict[str, object]) -> Iterator[bytes]
         rest: all other values but `chunk_bytes`.
     """
     yield HEAD
-    walk = iter(entries)
-    comma = ""
-    while some := list(itertools.islice(walk, _ENTRIES_A_PIECE)):
-        yield (comma + ",".join(map(_entry_text, some))).encode()
-        comma = ","
+    yield from (text.encode() for text in _texts(entries))
     yield b"]," + tail(rest)
 
 
 def tail(rest: dict[str, object]) -> bytes:
     """What follows the entries and a comma."""
     return json.dumps(rest, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()[1:] + b"\n"
+
+
+def _texts(entries: Iterable[Entry]) -> Iterator[str]:
+    """The canonical JSON of entries with commas between them, in pieces; a long text is never quoted as a whole."""
+    walk = iter(entries)
+    comma = ""
+    while some := list(itertools.islice(walk, _ENTRIES_A_PIECE)):
+        start = 0
+        for at, entry in enumerate(some):
+            if isinstance(entry, PointerEntry) and len(entry.text) > _LONG_CHARS:
+                yield comma + "".join(f"{_entry_text(earlier)}," for earlier in some[start:at])
+                yield from _long_pointer(entry)
+                comma, start = ",", at + 1
+        if start < len(some):
+            yield comma + ",".join(map(_entry_text, some[start:]))
+        comma = ","
+
+
+def _long_pointer(entry: PointerEntry) -> Iterator[str]:
+    yield f'{{"kind":"pointer","mode":{entry.mode},"path":{_quoted(entry.path)},"text":"'
+    for at in range(0, len(entry.text), _LONG_CHARS):
+        yield _quoted(entry.text[at : at + _LONG_CHARS])[1:-1]
+    yield '"}'
 
 
 def _entry_text(entry: Entry) -> str:
@@ -99,22 +121,23 @@ class Reading:
         self._fill(len(HEAD))
         if not self._buffer.startswith(HEAD):
             raise NotCanonical("it does not begin as a manifest does")
-        del self._buffer[: len(HEAD)]
+        self._take(len(HEAD))
         wanted = _WINDOW_BYTES
         while True:
             more = self._fill(wanted)
             end = self._buffer.find(_TAIL)
             cut = end if end >= 0 else max(map(self._buffer.rfind, _STARTS))
             if cut > 0:
-                yield from _entries(bytes(self._buffer[:cut]))
+                yield from _entries(self._take(cut))
             if end >= 0:
                 break
             if not more:
                 raise NotCanonical("its end is missing")
             # A single entry, such as a long list, may be larger than a window.
             wanted = _WINDOW_BYTES if cut > 0 else 2 * wanted
-            del self._buffer[: cut + 1]
-        del self._buffer[: end + 2]
+            if cut >= 0:
+                self._take(1)
+        self._take(2)
         while self._fill(2 * len(self._buffer)):
             pass
         self.tail = bytes(self._buffer)
@@ -126,10 +149,29 @@ class Reading:
             self._buffer += piece
         return len(self._buffer) > before or len(self._buffer) >= wanted
 
+    def _take(self, count: int) -> str:
+        """Some bytes as text, each as one character: canonical JSON is ASCII, and nothing else is taken for it."""
+        text = self._buffer[:count].decode("latin-1")
+        del self._buffer[:count]
+        return text
 
-def _entries(text: bytes) -> list[Entry]:
-    found = [read_entry(document) for document in json.loads(b"[" + text + b"]")]
-    if ",".join(map(_entry_text, found)).encode() != text:
+
+_scan = json.JSONDecoder().raw_decode
+
+
+def _entries(text: str) -> list[Entry]:
+    found: list[Entry] = []
+    at = 0
+    while at < len(text):
+        document, end = _scan(text, at)
+        found.append(read_entry(document))
+        at = end + 1
+    at = 0
+    for piece in _texts(found):
+        if not text.startswith(piece, at):
+            raise NotCanonical("it is not in canonical form")
+        at += len(piece)
+    if at != len(text):
         raise NotCanonical("it is not in canonical form")
     return found
 

@@ -26,33 +26,36 @@ share the beginning, such as a path."""
 
 
 class Packed(Sequence[T], Generic[T]):
-    """A sequence that cannot be changed; equal to another packed one of equal records."""
+    """A sequence to which records are added at the end; equal to another packed one of equal records."""
 
-    def __init__(self, items: Iterable[T], pack: Callable[[T], Row | None], unpack: Callable[[str, Row], T]) -> None:
+    def __init__(self, rows: Iterable[Row | T], unpack: Callable[[str, Row], T]) -> None:
         """Packs what there is.
 
         Args:
-            items: walked over once.
-            pack: a record's values; None for one that is better kept as it is, such as a long text.
+            rows: walked over once: the values of each record, or a record that is better kept as it is, such as a
+                long text.
             unpack: makes the record, from its first value and all of them; the first one in the second is cut.
         """
         self._unpack = unpack
         self._pieces: list[bytes | T] = []
         self._starts: list[int] = []
         self._count = 0
-        rows: list[Row] = []
-        for item in items:
-            row = pack(item)
-            if row is None or len(rows) == _A_PIECE:
-                self._seal(rows)
-                rows = []
-            if row is None:
-                self._add(item, 1)
-            else:
-                rows.append(row)
-        self._seal(rows)
+        self._rows: list[Row] = []
+        for row in rows:
+            self.append(row)
 
-    def _seal(self, rows: list[Row]) -> None:
+    def append(self, row: Row | T) -> None:
+        """One more record, in one of the two forms."""
+        if isinstance(row, tuple):
+            self._rows.append(row)
+            if len(self._rows) == _A_PIECE:
+                self._seal()
+        else:
+            self._seal()
+            self._add(row, 1)
+
+    def _seal(self) -> None:
+        rows, self._rows = self._rows, []
         if rows:
             cut = _shared_chars([row[0] for row in rows])
             shared = rows[0][0][:cut]
@@ -70,9 +73,10 @@ class Packed(Sequence[T], Generic[T]):
         return [self._unpack(shared + row[0], row) for row in rows]
 
     def __len__(self) -> int:
-        return self._count
+        return self._count + len(self._rows)
 
     def __iter__(self) -> Iterator[T]:
+        self._seal()
         return itertools.chain.from_iterable(map(self._opened, self._pieces))
 
     @overload
@@ -83,7 +87,8 @@ class Packed(Sequence[T], Generic[T]):
 
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(self._count))]
+            return [self[place] for place in range(*index.indices(len(self)))]
+        self._seal()
         place = index + self._count if index < 0 else index
         if not 0 <= place < self._count:
             raise IndexError(index)
@@ -91,9 +96,14 @@ class Packed(Sequence[T], Generic[T]):
         return self._opened(self._pieces[number])[place - self._starts[number]]
 
     def __eq__(self, other: object) -> bool:
-        return self._pieces == other._pieces if isinstance(other, Packed) else NotImplemented
+        if not isinstance(other, Packed):
+            return NotImplemented
+        self._seal()
+        other._seal()
+        return self._pieces == other._pieces
 
     def __hash__(self) -> int:
+        self._seal()
         return hash(tuple(self._pieces))
 
 

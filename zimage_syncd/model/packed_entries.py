@@ -34,7 +34,7 @@ class Entries(Packed[Entry]):
         """How many there are of each kind."""
         self.size_bytes = 0
         """Bytes of payload."""
-        super().__init__(self._counted(entries), _row, _entry)
+        super().__init__(map(_row, self._counted(entries)), _entry)
 
     def _counted(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         for entry in entries:
@@ -73,14 +73,14 @@ class OfKind(Sequence[Kind], Generic[Kind]):
         return tuple(self)[index]
 
 
-def _row(entry: Entry) -> Row | None:
+def _row(entry: Entry) -> Row | Entry:
     match entry:
         case FileEntry(path, size_bytes, mode, sha256, chunks):
             return path, size_bytes, mode, bytes.fromhex(sha256), bytes.fromhex("".join(chunks))
         case LinkEntry(path, target):
             return path, target[:]
         case PointerEntry(path, text, mode):
-            return None if len(text) > _LONG_TEXT_CHARS else (path, text, mode)
+            return entry if len(text) > _LONG_TEXT_CHARS else (path, text, mode)
 
 
 def _entry(path: str, row: Row) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -208,9 +209,9 @@ class LocalSnapshot:
     """Branches and tags that point at it, sorted; the revision itself where there are none."""
     directory: RelPath
     """What `from_pretrained` takes, from the cache directory."""
-    files: tuple[LocalFile, ...]
+    files: Sequence[LocalFile]
     """Payload, sorted by path; for shared blobs also those outside the repository's directory."""
-    links: tuple[LocalLink, ...]
+    links: Sequence[LocalLink]
     """Relative symlinks, sorted by path."""
     pointers: tuple[LocalPointer, ...]
     """Pointers, sorted by path."""
@@ -220,4 +221,5 @@ class LocalSnapshot:
     @property
     def size_bytes(self) -> int:
         """Bytes of payload."""
-        return sum(file.size_bytes for file in self.files)
+        known = getattr(self.files, "size_bytes", None)
+        return known if isinstance(known, int) else sum(file.size_bytes for file in self.files)
