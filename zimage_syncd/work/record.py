@@ -26,6 +26,10 @@ class OpenPayload:
     """Taken just before it was opened."""
 
 
+class _NotKnown(Exception):
+    """The ledger does not know a file as it is."""
+
+
 @contextmanager
 def opened(site: Site, file: LocalFile) -> Iterator[OpenPayload]:
     """Opens a payload file; a linked one where it leads to.
@@ -71,13 +75,17 @@ def known_manifest(site: Site, snapshot: LocalSnapshot) -> Manifest | None:
     moment. Whatever changed since is the next backup's, as a change just after a second look would be; and nothing is
     sent by this manifest: it is only compared with what an archive holds.
     """
-    digests: dict[str, FileDigests] = {}
-    for file in snapshot.files:
+
+    def digests_of(file: LocalFile) -> FileDigests:
         known = None if file.stat is None else _known(site, file, file.stat)
         if known is None:
-            return None
-        digests[file.path] = known
-    return record(snapshot, digests)
+            raise _NotKnown
+        return known
+
+    try:
+        return record(snapshot, digests_of)
+    except _NotKnown:
+        return None
 
 
 def _contradicts(digests: FileDigests, file: LocalFile) -> bool:
