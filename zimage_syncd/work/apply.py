@@ -89,7 +89,7 @@ class Applier:
         """
         done = Applied()
         gathers: list[Gather] = []
-        for action in plan.actions:
+        for action in plan.actions.changes():
             match action:
                 case Fetch() | Repair():
                     self._payload(action, plan.mode, sources, gathers, done)
@@ -107,8 +107,8 @@ class Applier:
         # Of a file that failed, its failure says as much.
         done.findings.extend(item for item in done.gathered.findings if item.subject not in done.failed)
         self._record(plan, done)
-        self._links(plan.actions, done)
-        self._pointers(plan.actions, done)
+        self._links(plan.actions.changes(), done)
+        self._pointers(plan.actions.changes(), done)
         self._disk.sweep_partials(
             (*(entry.path for entry in plan.manifest.entries), _AT_THE_TOP),
             keep=[*(file.path for file in plan.manifest.files if file.path in done.failed), *awaited],
@@ -219,13 +219,13 @@ class Applier:
         digests = FileDigests(entry.size_bytes, entry.sha256, "", entry.chunks)
         self._ledger.record(entry.path, stat, digests, self._clock.now(), settled=settled)
 
-    def _links(self, actions: Sequence[Action], done: Applied) -> None:
+    def _links(self, actions: Iterable[Action], done: Applied) -> None:
         for action in actions:
             if isinstance(action, Link) and isinstance(action.entry, LinkEntry):
                 entry = action.entry
                 self._attempt(entry, done, partial(self._disk.make_link, entry.path, entry.target))
 
-    def _pointers(self, actions: Sequence[Action], done: Applied) -> None:
+    def _pointers(self, actions: Iterable[Action], done: Applied) -> None:
         """Pointers are made only for a whole snapshot: a library takes a reference for a hit."""
         if done.failed:
             return

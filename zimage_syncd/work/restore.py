@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.model.plan import Action, Fetch, Keep, Refuse, Repair, SetMode, SnapshotPlan
+from zimage_syncd.model.plan import Action, Actions, Fetch, Keep, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.work.apply import Applied
@@ -38,7 +38,10 @@ def restore(
     brought: list[FileEntry] = []
     results = []
     for planned in prepared.plan.snapshots:
-        snapshot = replace(planned, actions=tuple(_still_true(action, failed) for action in planned.actions))
+        snapshot = planned
+        if failed:
+            actions = (_still_true(action, failed) for action in planned.actions)
+            snapshot = replace(planned, actions=Actions(planned.manifest.entries, actions))
         results.append(_restore_one(site, sources, resort, snapshot, findings, awaited, failed, brought))
     elapsed_s = site.clock.monotonic_s() - started_s
     asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
@@ -46,8 +49,8 @@ def restore(
     return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(findings), notes)
 
 
-def _gathered(plan: SnapshotPlan) -> list[Fetch | Repair]:
-    return [action for action in plan.actions if isinstance(action, Fetch | Repair)]
+def _gathered(plan: SnapshotPlan) -> Iterator[Fetch | Repair]:
+    return (action for action in plan.actions.changes() if isinstance(action, Fetch | Repair))
 
 
 def _still_true(action: Action, failed: Mapping[str, Finding]) -> Action:
@@ -90,14 +93,13 @@ def _work_bytes(plan: SnapshotPlan) -> int:
 
 
 def _result(plan: SnapshotPlan, done: Applied) -> SnapshotResult:
-    changed = [action for action in plan.actions if not isinstance(action, Keep)]
-    fetched = sum(isinstance(action, Fetch) for action in plan.actions)
-    mended = sum(isinstance(action, Repair | SetMode) for action in plan.actions)
-    kept = sum(isinstance(action, Keep) for action in plan.actions)
+    fetched = plan.actions.count(Fetch)
+    mended = plan.actions.count(Repair) + plan.actions.count(SetMode)
+    kept = plan.actions.count(Keep)
     if done.failed:
         action = "failed"
         detail = f"{len(done.failed)} of {len(plan.actions)} entries could not be brought back"
-    elif changed:
+    elif not plan.is_empty:
         action = "restored"
         detail = f"{fetched} {'file' if fetched == 1 else 'files'} brought back, {mended} mended, "
         detail += f"{kept} {'entry was' if kept == 1 else 'entries were'} right"
@@ -106,7 +108,7 @@ def _result(plan: SnapshotPlan, done: Applied) -> SnapshotResult:
         detail = "everything was there and right"
     if done.linked_files:
         detail += f"; {done.linked_files} linked: not read, so run verify --deep"
-    if linked := sum(isinstance(action, Keep) and action.reason.startswith("linked to ") for action in plan.actions):
+    if linked := plan.actions.count_kept("linked to "):
         detail += f"; {linked} are links into a store"
     return SnapshotResult(
         snapshot=str(plan.manifest.key),
