@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -34,12 +37,26 @@ def file(number: int) -> LocalFile:
     )
 
 
+def add(files: FilesByPath, item: LocalFile) -> None:
+    """As a survey does, from a stat."""
+    stat = item.stat or FileStat(1, item.size_bytes, 2, 3, item.mode)
+    status = SimpleNamespace(
+        st_mode=0o100000 | stat.mode,
+        st_ino=stat.inode,
+        st_nlink=stat.links,
+        st_size=stat.size_bytes,
+        st_mtime_ns=stat.mtime_ns,
+        st_ctime_ns=stat.ctime_ns,
+    )
+    files.add(item.path, cast("os.stat_result", status), item.expected, item.linked_to)
+
+
 def test_files_come_out_sorted_and_as_they_were(packed: bool) -> None:
     made = [file(number) for number in range(700)]
     random.Random(1).shuffle(made)
     files = FilesByPath()
     for item in made:
-        files.add(item)
+        add(files, item)
     assert [files.get(item.path) for item in made] == made
     assert files.get("blobs/other") is None
 

@@ -117,17 +117,22 @@ class SqliteLedger:
 
     def lookup(self, path: RelPath, stat: FileStat) -> LedgerEntry | None:
         """What is known of a file, unless its stat has changed since."""
+        row = self._unchanged(path, stat)
+        known = None if row is None else _digests(row)
+        try:
+            return None if row is None or known is None else LedgerEntry(known, datetime.fromtimestamp(row[7], UTC))
+        except (TypeError, ValueError, OverflowError, OSError):
+            return None  # a row that is not ours is no hint either
+
+    def digests(self, path: RelPath, stat: FileStat) -> FileDigests | None:
+        """The same without the time."""
+        row = self._unchanged(path, stat)
+        return None if row is None else _digests(row)
+
+    def _unchanged(self, path: RelPath, stat: FileStat) -> tuple[Any, ...] | None:
         row = self._row(_key(path))
         wanted = (stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
-        if row is None or row[1:5] != wanted:
-            return None
-        _, _, size_bytes, _, _, sha256, chunks, verified_at = row
-        try:
-            digests = tuple(chunks[at : at + _DIGEST_BYTES].hex() for at in range(0, len(chunks), _DIGEST_BYTES))
-            known = FileDigests(size_bytes, sha256.hex(), "", digests)
-            return LedgerEntry(known, datetime.fromtimestamp(verified_at, UTC))
-        except (AttributeError, TypeError, ValueError, OverflowError, OSError):
-            return None  # a row that is not ours is no hint either
+        return None if row is None or row[1:5] != wanted else row
 
     def _row(self, key: bytes) -> tuple[Any, ...] | None:
         """One file's row; whoever asks in the order of paths is given the rows that follow from memory."""
@@ -203,3 +208,14 @@ class SqliteLedger:
 
 def _key(path: RelPath) -> bytes:
     return path.encode(_NAMES, "surrogateescape")
+
+
+def _digests(row: tuple[Any, ...]) -> FileDigests | None:
+    _, _, size_bytes, _, _, sha256, chunks, _ = row
+    try:
+        if len(chunks) == _DIGEST_BYTES:  # nearly every file
+            return FileDigests(size_bytes, sha256.hex(), "", (chunks.hex(),))
+        several = tuple(chunks[at : at + _DIGEST_BYTES].hex() for at in range(0, len(chunks), _DIGEST_BYTES))
+        return FileDigests(size_bytes, sha256.hex(), "", several)
+    except (AttributeError, TypeError, ValueError):
+        return None  # a row that is not ours is no hint

@@ -10,10 +10,10 @@ snapshot of its repository incomplete. One that is left beside its finished blob
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
-from functools import partial
 
 from zimage_syncd.layouts.completeness import with_list, without_list
 from zimage_syncd.layouts.payload import Gatherer, Way
@@ -35,8 +35,8 @@ from zimage_syncd.model.snapshot import (
     SnapshotKey,
 )
 
-_SHARED = re.compile(r"(?:hub/)?blobs/[0-9a-f]{2}/[^/.]+")
-_BLOB = re.compile(r"blobs/[^/.]+")
+_SNAPSHOTS = 64
+"""For which it is remembered where they may have something."""
 
 
 class HuggingFaceLayout:
@@ -73,7 +73,9 @@ class HuggingFaceLayout:
 
     def owns(self, key: SnapshotKey, path: RelPath) -> bool:
         """Whether a manifest of `key` may have an entry at `path`."""
-        return key.layout is LayoutName.HUGGINGFACE and _owns(folder_name(key.repo), key.revision, path)
+        if key.layout is not LayoutName.HUGGINGFACE:
+            return False
+        return _places(folder_name(key.repo), key.revision).fullmatch(path) is not None
 
     def directory(self, manifest: Manifest) -> RelPath:
         """`[hub/]models--ORG--NAME/snapshots/<commit>`."""
@@ -91,7 +93,7 @@ class HuggingFaceLayout:
         key = SnapshotKey(LayoutName.HUGGINGFACE, repository.repo, commit)
         has_list, tree_text = repository.tree(commit)
         tree = None if tree_text is None else read_tree(tree_text, f"trees/{commit}.json")
-        gatherer = Gatherer(repository.root, linked_roots, partial(_owns, folder_name(key.repo), commit))
+        gatherer = Gatherer(repository.root, linked_roots, _places(folder_name(key.repo), commit).fullmatch)
         sizes_bytes, reasons = _gather(repository, commit, tree, gatherer)
         own = {name: text for name, text in references.items() if text.strip() == commit}
         directory = RelPath(f"{repository.base}/snapshots/{commit}")
@@ -109,15 +111,13 @@ class HuggingFaceLayout:
         )
 
 
-def _owns(folder: str, commit: str, path: str) -> bool:
-    if _SHARED.fullmatch(path):
-        return True
-    for prefix in PREFIXES:
-        if path.startswith(f"{prefix}{folder}/"):
-            inside = path.removeprefix(f"{prefix}{folder}/")
-            own = (f"snapshots/{commit}/", f".no_exist/{commit}/", "refs/")
-            return inside.startswith(own) or inside == f"trees/{commit}.json" or _BLOB.fullmatch(inside) is not None
-    return False
+@functools.lru_cache(_SNAPSHOTS)
+def _places(folder: str, commit: str) -> re.Pattern[str]:
+    """Where a snapshot may have something: asked for each of 100,000 files."""
+    name = re.escape(commit)
+    own = rf"snapshots/{name}/.*|\.no_exist/{name}/.*|refs/.*|trees/{name}\.json|blobs/[^/.]+"
+    prefixes = "|".join(map(re.escape, PREFIXES))
+    return re.compile(rf"(?:hub/)?blobs/[0-9a-f]{{2}}/[^/.]+|(?:{prefixes}){re.escape(folder)}/(?:{own})", re.DOTALL)
 
 
 def _gather(
@@ -162,9 +162,16 @@ def _temporary(found: Found, path: RelPath) -> str:
 
 def _expected(blobs: str, way: Way, listed: Listed | None) -> tuple[ExpectedDigest | None, str | None]:
     """What the payload must hash to: the tree's word first, else the blob's name; and their contradiction."""
-    blob = next((path for path in way.passed if path.rpartition("/")[0] == blobs), None)
-    named = None if blob is None else digest_of_blob_name(blob.name)
     said = None if listed is None else listed.expected
+    blob = None
+    for path in way.passed:
+        directory, _, name = path.rpartition("/")
+        if directory == blobs:
+            blob = name
+            break
+    if said is not None and said.hex == blob:
+        return said, None
+    named = None if blob is None else digest_of_blob_name(blob)
     if named is not None and said is not None and named.algorithm is said.algorithm and named.hex != said.hex:
         return said, f"it leads to blob {named.hex}, {said.source} lists {said.hex}"
     return said or named, None

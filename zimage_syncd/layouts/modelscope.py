@@ -85,7 +85,7 @@ class ModelScopeLayout:
         return published(manifest, self.directory(manifest), _INDEXES)
 
     def _snapshot(self, root: str, place: Place, linked_roots: tuple[str, ...]) -> LocalSnapshot:
-        gatherer = Gatherer(root, linked_roots, lambda path: self.owns(place.key, path))
+        gatherer = Gatherer(root, linked_roots, lambda path: path.startswith(f"{place.base}/"))
         gathered = _gather(root, place, gatherer)
         gathered.reasons.extend(_left_over(root, place))
         content = Content(gathered.sizes_bytes, lambda name: gatherer.open(RelPath(f"{place.base}/{name}")))

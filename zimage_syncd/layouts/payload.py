@@ -6,7 +6,6 @@ only, and an absolute one into a recorded store. Everything else is named, not o
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -17,8 +16,7 @@ from zimage_syncd.layouts.walk import shown
 from zimage_syncd.model.failures import UnsafePath
 from zimage_syncd.model.packed_local import FilesByPath, LinksInOrder
 from zimage_syncd.model.path import RelPath, resolve_link
-from zimage_syncd.model.snapshot import ExpectedDigest, LocalFile
-from zimage_syncd.ports import file_stat
+from zimage_syncd.model.snapshot import ExpectedDigest
 
 _MAX_HOPS = 3
 """A snapshot's name → the repository's blob → a shared blob, and one to spare."""
@@ -48,8 +46,8 @@ class Gatherer:
     """The cache directory, absolute and without symlinks."""
     linked_roots: tuple[str, ...]
     """Recorded stores, absolute."""
-    owned: Callable[[RelPath], bool]
-    """Whether the snapshot may have something at a path."""
+    owned: Callable[[str], object]
+    """Whether the snapshot may have something at a path: whatever counts as true."""
     files: FilesByPath = field(default_factory=FilesByPath)
     """Payload."""
     links: LinksInOrder = field(default_factory=LinksInOrder)
@@ -65,14 +63,17 @@ class Gatherer:
             is_link: what the listing said of it; believed only as far as a link's text is there.
             keep: whether links are kept.
         """
+        if is_link and (way := self._one_link(path, keep=keep)) is not None:
+            return way
         passed = [path]
         for hop in range(_MAX_HOPS + 1):
             here = passed[-1]
             try:
-                status, target = _seen(f"{self.root}/{here}", is_link=is_link and hop == 0)
+                status = os.lstat(f"{self.root}/{here}")
+                target = os.readlink(f"{self.root}/{here}") if stat.S_ISLNK(status.st_mode) else None
             except OSError as error:
                 return Way(here, tuple(passed), self._absent(here, path, error))
-            if status is not None and stat.S_ISREG(status.st_mode):
+            if stat.S_ISREG(status.st_mode):
                 return Way(here, tuple(passed), status=status)
             if target is None:
                 return Way(here, tuple(passed), f"{shown(here)} is neither a file nor a symlink")
@@ -87,6 +88,20 @@ class Gatherer:
             passed.append(following)
         return Way(passed[-1], tuple(passed), "it leads through too many symlinks")
 
+    def _one_link(self, path: RelPath, *, keep: bool) -> Way | None:
+        """The way of nearly every file of a cache with symlinks; None for all others, which are looked at closely."""
+        try:
+            target = os.readlink(f"{self.root}/{path}")
+            following = self._next(path, target)
+            status = os.lstat(f"{self.root}/{following}")
+        except (OSError, UnsafePath):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        if keep:
+            self.links.add(path, target, in_order=True)
+        return Way(following, (path, following), status=status)
+
     def _absent(self, here: RelPath, path: RelPath, error: OSError) -> str:
         if not isinstance(error, FileNotFoundError):
             return f"{shown(here)} cannot be looked at: {error.strerror}"
@@ -97,7 +112,8 @@ class Gatherer:
         resolved = resolve_link(here, target)
         if not self.owned(resolved):
             raise UnsafePath(here, "that is no part of the snapshot")
-        if not self._real(resolved.rpartition("/")[0]):
+        directory = resolved.rpartition("/")[0]
+        if not self._directories.get(directory) and not self._real(directory):
             raise UnsafePath(here, "a directory on the way is missing, or a symlink itself")
         return resolved
 
@@ -133,7 +149,7 @@ class Gatherer:
 
     def contradiction(self, way: Way, expected: ExpectedDigest | None) -> str | None:
         """Why a name cannot lead to payload that another name leads to, too; None where nothing speaks against it."""
-        known = self.files.get(way.path)
+        known = self.files.get(way.path) if way.path in self.files else None
         said = None if known is None else known.expected
         if said is None or expected is None or said.algorithm is not expected.algorithm or said.hex == expected.hex:
             return None
@@ -144,13 +160,11 @@ class Gatherer:
         """Keeps the payload at the end of a way without trouble, and gives its size; None where there is trouble."""
         if way.status is None:
             return None
-        known = self.files.get(way.path)
+        known = self.files.get(way.path) if way.path in self.files else None
         if known is not None:
             return known.size_bytes
-        seen = file_stat(way.status)
-        own = seen if way.linked_to is None else None
-        self.files.add(LocalFile(way.path, seen.size_bytes, seen.mode, expected, way.linked_to, own))
-        return seen.size_bytes
+        self.files.add(way.path, way.status, expected, way.linked_to)
+        return way.status.st_size
 
     def open(self, path: RelPath) -> int:
         """A descriptor of the payload that a path leads to, for reading.
@@ -165,12 +179,3 @@ class Gatherer:
         if way.linked_to is not None:
             return os.open(way.linked_to, flags)
         return os.open(f"{self.root}/{way.path}", flags | os.O_NOFOLLOW)
-
-
-def _seen(path: str, *, is_link: bool) -> tuple[os.stat_result | None, str | None]:
-    """What lies at a path, and the text of a link, of which the stat is not asked where it is known for one."""
-    if is_link:
-        with contextlib.suppress(OSError):  # it is none any more
-            return None, os.readlink(path)
-    status = os.lstat(path)
-    return status, os.readlink(path) if stat.S_ISLNK(status.st_mode) else None

@@ -20,7 +20,7 @@ _ALGORITHMS = {20: DigestAlgorithm.GIT_SHA1, 32: DigestAlgorithm.SHA256}
 """By the bytes of a digest."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listed:
     """One file of a commit."""
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 _A_PIECE = 256
 """Records that are packed together, and made into objects together."""
 
-_PLAIN = 2
+PLAIN = 2
 """marshal's format without references between values. Nothing that is packed ever leaves the process."""
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Packed(Sequence[T], Generic[T]):
         if rows:
             cut = _shared_chars([row[0] for row in rows])
             shared = rows[0][0][:cut]
-            self._add(marshal.dumps((shared, [(row[0][cut:], *row[1:]) for row in rows]), _PLAIN), len(rows))
+            self._add(marshal.dumps((shared, [(row[0][cut:], *row[1:]) for row in rows]), PLAIN), len(rows))
 
     def _add(self, piece: bytes | T, count: int) -> None:
         self._starts.append(self._count)
@@ -71,6 +71,18 @@ class Packed(Sequence[T], Generic[T]):
             return (piece,)
         shared, rows = marshal.loads(piece)  # noqa: S302 - our own, from this process
         return [self._unpack(shared + row[0], row) for row in rows]
+
+    def selected(self, wanted: Callable[[Row], bool]) -> Iterator[T]:
+        """Only records whose values (the first one cut) are wanted, and all that are kept as they are."""
+        self._seal()
+        for piece in self._pieces:
+            if isinstance(piece, bytes):
+                shared, rows = marshal.loads(piece)  # noqa: S302 - as above
+                for row in rows:
+                    if wanted(row):
+                        yield self._unpack(shared + row[0], row)
+            else:
+                yield piece
 
     def __len__(self) -> int:
         return self._count + len(self._rows)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Generic, TypeVar, overload
 
 from zimage_syncd.model.entries import Entry, FileEntry, LinkEntry, PointerEntry
 from zimage_syncd.model.packed import Packed, Row, setters
@@ -15,9 +15,14 @@ _LONG_TEXT_CHARS = 4096
 
 _HEX_DIGITS = 64
 
-_set_file = setters(FileEntry, "path", "size_bytes", "mode", "sha256", "chunks")
-_set_link = setters(LinkEntry, "path", "target")
-_set_pointer = setters(PointerEntry, "path", "text", "mode")
+_FILE_VALUES = 5
+_LINK_VALUES = 2
+_POINTER_VALUES = 3
+
+_set_path, _set_size, _set_mode, _set_sha256, _set_chunks = setters(
+    FileEntry, "path", "size_bytes", "mode", "sha256", "chunks"
+)
+_set_link_path, _set_target = setters(LinkEntry, "path", "target")
 
 Kind = TypeVar("Kind", FileEntry, LinkEntry, PointerEntry)
 
@@ -43,6 +48,12 @@ class Entries(Packed[Entry]):
                 self.size_bytes += entry.size_bytes
             yield entry
 
+    def of_kind(self, kind: type[Kind]) -> Iterator[Kind]:
+        """Those of one kind; of the others no object is made."""
+        values = {FileEntry: _FILE_VALUES, LinkEntry: _LINK_VALUES}.get(kind, _POINTER_VALUES)
+        found = self.selected(lambda row: len(row) == values)
+        return (entry for entry in found if isinstance(entry, kind))
+
 
 class OfKind(Sequence[Kind], Generic[Kind]):
     """Those of a manifest's entries that are files, links or pointers; walked over in order.
@@ -60,8 +71,7 @@ class OfKind(Sequence[Kind], Generic[Kind]):
         return self._entries.counts[self._kind]
 
     def __iter__(self) -> Iterator[Kind]:
-        kind = self._kind
-        return (entry for entry in self._entries if isinstance(entry, kind))
+        return self._entries.of_kind(self._kind)
 
     @overload
     def __getitem__(self, index: int) -> Kind: ...
@@ -74,35 +84,31 @@ class OfKind(Sequence[Kind], Generic[Kind]):
 
 
 def _row(entry: Entry) -> Row | Entry:
-    match entry:
-        case FileEntry(path, size_bytes, mode, sha256, chunks):
-            return path, size_bytes, mode, bytes.fromhex(sha256), bytes.fromhex("".join(chunks))
-        case LinkEntry(path, target):
-            return path, target[:]
-        case PointerEntry(path, text, mode):
-            return entry if len(text) > _LONG_TEXT_CHARS else (path, text, mode)
+    if isinstance(entry, FileEntry):
+        chunks = bytes.fromhex("".join(entry.chunks))
+        return entry.path, entry.size_bytes, entry.mode, bytes.fromhex(entry.sha256), chunks
+    if isinstance(entry, LinkEntry):
+        return entry.path, entry.target
+    return entry if len(entry.text) > _LONG_TEXT_CHARS else (entry.path, entry.text, entry.mode)
 
 
 def _entry(path: str, row: Row) -> Entry:
     """Without checks: these values are from an entry that was made, and checked, before."""
     place = str.__new__(RelPath, path)
-    match len(row):
-        case 5:
-            chunks = row[4].hex()
-            digests = (
-                (chunks,)
-                if len(chunks) == _HEX_DIGITS
-                else tuple(chunks[at : at + _HEX_DIGITS] for at in range(0, len(chunks), _HEX_DIGITS))
-            )
-            return _made(FileEntry, _set_file, (place, row[1], row[2], row[3].hex(), digests))
-        case 2:
-            return _made(LinkEntry, _set_link, (place, row[1]))
-        case _:
-            return _made(PointerEntry, _set_pointer, (place, row[1], row[2]))
-
-
-def _made(kind: type[Kind], fields: Sequence[Callable[[object, object], None]], values: Iterable[Any]) -> Kind:
-    made = object.__new__(kind)
-    for set_field, value in zip(fields, values, strict=True):
-        set_field(made, value)
-    return made
+    kind = len(row)
+    if kind == _FILE_VALUES:
+        file = object.__new__(FileEntry)
+        _set_path(file, place)
+        _set_size(file, row[1])
+        _set_mode(file, row[2])
+        _set_sha256(file, row[3].hex())
+        chunks = row[4].hex()
+        several = range(0, len(chunks), _HEX_DIGITS)
+        _set_chunks(file, (chunks,) if len(several) == 1 else tuple(chunks[at : at + _HEX_DIGITS] for at in several))
+        return file
+    if kind == _LINK_VALUES:
+        link = object.__new__(LinkEntry)
+        _set_link_path(link, place)
+        _set_target(link, row[1])
+        return link
+    return PointerEntry(place, row[1], row[2])

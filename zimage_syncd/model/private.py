@@ -47,7 +47,8 @@ def private_part(path: str) -> str | None:
     `notes.tmp` there is payload, since the library's temporary files lie in `blobs/`.
     """
     directory, slash, name = path.rpartition("/")
-    if _SUSPECT.search(slash + name) is None and not _is_suspect(directory):
+    plain = "." not in name and name not in _AT_THE_TOP
+    if (plain or _SUSPECT.search(slash + name) is None) and not _is_suspect(directory):
         return None
     parts = path.split("/")
     published = _published_from(parts)

@@ -43,6 +43,9 @@ class Ledger(Protocol):
     def lookup(self, path: RelPath, stat: FileStat) -> LedgerEntry | None:
         """What is known of a file, unless its stat has changed since."""
 
+    def digests(self, path: RelPath, stat: FileStat) -> FileDigests | None:
+        """The same without the time."""
+
     def was_good(self, path: RelPath, mtime_ns: int, sha256: str) -> bool:
         """Whether a file was recorded with this content and this time of modification.
 

@@ -114,8 +114,9 @@ class Blobs:
 
     def _not_listed(self, wanted: set[bytes]) -> set[bytes]:
         """Which of the wanted ones a listing lacks; it is ended when none is left, or when it becomes too long."""
-        for blob in itertools.islice(self.all(), _LISTED_AT_MOST * len(wanted)):
-            wanted.discard(_mark(blob.sha256, blob.size_bytes))
+        for info in itertools.islice(self._store.scan(BLOBS), _LISTED_AT_MOST * len(wanted)):
+            if sha256 := blob_of(info.key):
+                wanted.discard(_mark(sha256, info.size_bytes))
             if not wanted:
                 break
         return wanted

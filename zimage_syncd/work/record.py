@@ -61,10 +61,8 @@ def known_digests(site: Site, file: LocalFile) -> FileDigests | None:
 
 
 def _known(site: Site, file: LocalFile, stat: FileStat) -> FileDigests | None:
-    entry = site.ledger.lookup(file.path, stat)
-    if entry is None or (file.expected is not None and _contradicts(entry.digests, file)):
-        return None
-    return entry.digests
+    known = site.ledger.digests(file.path, stat)
+    return None if known is None or _contradicts(known, file) else known
 
 
 def known_manifest(site: Site, snapshot: LocalSnapshot) -> Manifest | None:
