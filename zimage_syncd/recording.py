@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from zimage_syncd.digest import FileDigests
 from zimage_syncd.model.failures import FileDamaged
-from zimage_syncd.model.manifest import Entry, FileEntry, LinkEntry, Manifest, PointerEntry, Proof, gathered
+from zimage_syncd.model.manifest import Entry, FileEntry, LinkEntry, Manifest, PointerEntry, Proof
 from zimage_syncd.model.snapshot import Complete, DigestAlgorithm, LocalFile, LocalSnapshot
 
 
@@ -34,9 +34,12 @@ def record(snapshot: LocalSnapshot, digests_of: Callable[[LocalFile], FileDigest
     links = (LinkEntry(link.path, link.target) for link in snapshot.links)
     pointers = (PointerEntry(pointer.path, pointer.text, pointer.mode) for pointer in snapshot.pointers)
     # All three are sorted, and none is held as a whole: there may be 100,000 of each.
-    entries = gathered(heapq.merge(files(), links, pointers, key=attrgetter("path")), str(snapshot.key))
-    proved = not unlisted and isinstance(snapshot.completeness, Complete)
-    return Manifest(snapshot.key, Proof.PROVED if proved else Proof.UNPROVED, entries)
+    entries = heapq.merge(files(), links, pointers, key=attrgetter("path"))
+
+    def proof() -> Proof:
+        return Proof.PROVED if not unlisted and isinstance(snapshot.completeness, Complete) else Proof.UNPROVED
+
+    return Manifest.recorded(snapshot.key, entries, proof)
 
 
 def _file(file: LocalFile, digests: FileDigests) -> FileEntry:

@@ -128,15 +128,14 @@ def _gather(
     sizes_bytes: dict[str, int] = {}
     reasons: list[str] = []
     for found in walk(f"{repository.root}/{base}"):
-        name = shown(found.name or base)
         try:
             path = RelPath(f"{base}/{found.name}")
         except UnsafePath as failure:
-            reasons.append(f"{name}: {found.trouble or failure.detail}")
+            reasons.append(f"{shown(found.name or base)}: {found.trouble or failure.detail}")
             continue
         trouble = found.trouble or _temporary(found, path)
         if trouble:
-            reasons.append(f"{name}: {trouble}")
+            reasons.append(f"{shown(found.name or base)}: {trouble}")
             continue
         way = gatherer.follow(path, is_link=found.is_link)
         listed = None if tree is None else tree.get(found.name)
@@ -144,19 +143,19 @@ def _gather(
         contradiction = contradiction or gatherer.contradiction(way, expected)
         size_bytes = None if contradiction else gatherer.keep(way, expected)
         if size_bytes is None:
-            reasons.append(f"{name}: {way.trouble or contradiction}")
+            reasons.append(f"{shown(found.name)}: {way.trouble or contradiction}")
             continue
         sizes_bytes[found.name] = size_bytes
         if tree is not None:
             tree.tick_off(found.name)
         if listed is not None and listed.size_bytes != size_bytes:
-            reasons.append(f"{name}: {size_bytes} bytes, its publisher lists {listed.size_bytes}")
+            reasons.append(f"{shown(found.name)}: {size_bytes} bytes, its publisher lists {listed.size_bytes}")
     return sizes_bytes, reasons
 
 
 def _temporary(found: Found, path: RelPath) -> str:
     """Temporary files lie there only in caches without symlinks, where downloads are moved into `snapshots`."""
-    unfinished = found.is_file and found.name.endswith((".incomplete", ".tmp"))
+    unfinished = found.name.endswith((".incomplete", ".tmp")) and found.is_file
     return "a temporary file is left" if unfinished or private_part(path) is not None else ""
 
 

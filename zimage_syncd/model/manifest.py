@@ -25,7 +25,17 @@ from zimage_syncd.model.entries import (
     chunk_count,
 )
 from zimage_syncd.model.failures import Failure, ManifestCorrupt, ManifestInvalid
-from zimage_syncd.model.manifest_json import NotCanonical, Reading, pieces, read_entry, require_keys, tail, text_of
+from zimage_syncd.model.manifest_json import (
+    HEAD,
+    NotCanonical,
+    Reading,
+    pieces,
+    read_entry,
+    require_keys,
+    tail,
+    text_of,
+    texts,
+)
 from zimage_syncd.model.packed_entries import Entries, Kind, OfKind
 from zimage_syncd.model.private import private_part
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
@@ -108,6 +118,12 @@ class Manifest:
             return OfKind(self.entries, kind)
         return tuple(entry for entry in self.entries if isinstance(entry, kind))
 
+    def blobs(self) -> Iterator[tuple[bytes, int]]:
+        """The sha256 of each file, as 32 bytes, and how many bytes it has; in order, equal ones again and again."""
+        if isinstance(self.entries, Entries):
+            return self.entries.blobs()
+        return ((bytes.fromhex(file.sha256), file.size_bytes) for file in self.files)
+
     @property
     def size_bytes(self) -> int:
         """Bytes of payload."""
@@ -151,6 +167,30 @@ class Manifest:
             "revision": self.key.revision,
             "type": str(self.key.repo.type),
         }
+
+    @classmethod
+    def recorded(cls, key: SnapshotKey, entries: Iterable[Entry], proof: Callable[[], Proof]) -> Manifest:
+        """A manifest of entries as they come, whose id is computed on the way.
+
+        Args:
+            key: which snapshot.
+            entries: sorted by path; walked over once.
+            proof: asked when all have come.
+
+        Raises:
+            ManifestInvalid: they cannot be a manifest's.
+            Failure: as `entries`.
+        """
+        found = Entries(())
+        digest, count = hashlib.sha256(HEAD), len(HEAD)
+        for text in texts(found.taken(_checked(entries, str(key)))):
+            digest.update(text.encode())
+            count += len(text)
+        manifest = cls(key, proof(), found if len(found) > _FEW else tuple(found))
+        end = b"]," + tail(manifest._rest())
+        digest.update(end)
+        object.__setattr__(manifest, "_written", (digest.hexdigest(), count + len(end)))
+        return manifest
 
     @classmethod
     def from_bytes(cls, data: bytes, expected_id: str | None = None) -> Manifest:

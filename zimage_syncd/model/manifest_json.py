@@ -49,7 +49,7 @@ def pieces(entries: Iterable[Entry], rest: dict[str, object]) -> Iterator[bytes]
         rest: all other values but `chunk_bytes`.
     """
     yield HEAD
-    yield from (text.encode() for text in _texts(entries))
+    yield from (text.encode() for text in texts(entries))
     yield b"]," + tail(rest)
 
 
@@ -58,7 +58,7 @@ def tail(rest: dict[str, object]) -> bytes:
     return json.dumps(rest, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()[1:] + b"\n"
 
 
-def _texts(entries: Iterable[Entry]) -> Iterator[str]:
+def texts(entries: Iterable[Entry]) -> Iterator[str]:
     """The canonical JSON of entries with commas between them, in pieces; a long text is never quoted as a whole."""
     walk = iter(entries)
     comma = ""
@@ -167,7 +167,7 @@ def _entries(text: str) -> list[Entry]:
         found.append(read_entry(document))
         at = end + 1
     at = 0
-    for piece in _texts(found):
+    for piece in texts(found):
         if not text.startswith(piece, at):
             raise NotCanonical("it is not in canonical form")
         at += len(piece)

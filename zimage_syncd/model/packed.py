@@ -72,6 +72,13 @@ class Packed(Sequence[T], Generic[T]):
         shared, rows = marshal.loads(piece)  # noqa: S302 - our own, from this process
         return [self._unpack(shared + row[0], row) for row in rows]
 
+    def rows(self) -> Iterator[Row]:
+        """The values of all records but those that are kept as they are; the first value is cut."""
+        self._seal()
+        for piece in self._pieces:
+            if isinstance(piece, bytes):
+                yield from marshal.loads(piece)[1]  # noqa: S302 - as below
+
     def selected(self, wanted: Callable[[Row], bool]) -> Iterator[T]:
         """Only records whose values (the first one cut) are wanted, and all that are kept as they are."""
         self._seal()

@@ -39,14 +39,25 @@ class Entries(Packed[Entry]):
         """How many there are of each kind."""
         self.size_bytes = 0
         """Bytes of payload."""
-        super().__init__(map(_row, self._counted(entries)), _entry)
+        super().__init__((), _entry)
+        for _ in self.taken(entries):
+            pass
 
-    def _counted(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def taken(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Adds entries, and gives them on."""
+        counts, append = self.counts, self.append
         for entry in entries:
-            self.counts[type(entry)] += 1
+            counts[type(entry)] += 1
             if isinstance(entry, FileEntry):
                 self.size_bytes += entry.size_bytes
+            append(_row(entry))
             yield entry
+
+    def blobs(self) -> Iterator[tuple[bytes, int]]:
+        """The sha256 of each file, and its bytes; no object is made for it."""
+        for row in self.rows():
+            if len(row) == _FILE_VALUES:
+                yield row[3], row[1]
 
     def of_kind(self, kind: type[Kind]) -> Iterator[Kind]:
         """Those of one kind; of the others no object is made."""

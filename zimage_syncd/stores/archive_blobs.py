@@ -103,12 +103,12 @@ class Blobs:
     def _objections(self, manifest: Manifest) -> list[str]:
         missing: set[bytes] | None = None
         if len(manifest.files) >= _LISTED_FROM:
-            missing = self._not_listed({_mark(file.sha256, file.size_bytes) for file in manifest.files})
+            missing = self._not_listed({_mark(sha256, size_bytes) for sha256, size_bytes in manifest.blobs()})
             if not missing:
                 return []
         # What a listing lacks is asked for by itself: not every store lists at once what was just written.
-        asked = (file for file in manifest.files if missing is None or _mark(file.sha256, file.size_bytes) in missing)
-        wanted = {_mark(file.sha256, file.size_bytes): file for file in asked}
+        marked = ((_mark(bytes.fromhex(file.sha256), file.size_bytes), file) for file in manifest.files)
+        wanted = {mark: file for mark, file in marked if missing is None or mark in missing}
         with ThreadPoolExecutor(_CHECKERS, thread_name_prefix="blobs") as pool:
             return [objection for objection in pool.map(self._objection, wanted.values()) if objection]
 
@@ -116,7 +116,7 @@ class Blobs:
         """Which of the wanted ones a listing lacks; it is ended when none is left, or when it becomes too long."""
         for info in itertools.islice(self._store.scan(BLOBS), _LISTED_AT_MOST * len(wanted)):
             if sha256 := blob_of(info.key):
-                wanted.discard(_mark(sha256, info.size_bytes))
+                wanted.discard(_mark(bytes.fromhex(sha256), info.size_bytes))
             if not wanted:
                 break
         return wanted
@@ -130,6 +130,6 @@ class Blobs:
         return ""
 
 
-def _mark(sha256: str, size_bytes: int) -> bytes:
+def _mark(sha256: bytes, size_bytes: int) -> bytes:
     """A blob and its size, in 40 bytes: of 100,000 the entries themselves would be 50 MB."""
-    return bytes.fromhex(sha256) + size_bytes.to_bytes(_SIZE_BYTES)
+    return sha256 + size_bytes.to_bytes(_SIZE_BYTES)

@@ -9,9 +9,7 @@ from zimage_syncd.stores.keys import in_key_order
 from zimage_syncd.stores.os_errors import ABSENT, failure_of
 
 
-def walk(
-    root: str, prefix: str, wanted: Callable[[str], bool] = lambda _name: True
-) -> Iterator[tuple[str, os.stat_result]]:
+def walk(root: str, prefix: str, wanted: Callable[[str], bool] | None = None) -> Iterator[tuple[str, os.stat_result]]:
     """Yields every regular file's path below `root` that could begin with `prefix`, hidden names included.
 
     Follows no link to a directory. What vanishes meanwhile is passed over; a directory that cannot be listed
@@ -20,7 +18,7 @@ def walk(
     Args:
         root: the store's directory.
         prefix: of the paths.
-        wanted: whether a file of this name is asked for; of the others not even the stat is read.
+        wanted: whether a file of this name is asked for; of the others not even the stat is read. None: all are.
 
     Raises:
         StoreMissing, StoreDenied, DiskError: as their names say.
@@ -30,7 +28,7 @@ def walk(
 
 
 def _below(
-    root: str, directory: str, prefix: str, wanted: Callable[[str], bool]
+    root: str, directory: str, prefix: str, wanted: Callable[[str], bool] | None
 ) -> Iterator[tuple[str, os.stat_result]]:
     entries = _entries(root, directory)
     is_directory = {name: entry.is_dir(follow_symlinks=False) for name, entry in entries.items()}
@@ -43,7 +41,7 @@ def _below(
                 yield from _below(root, path, prefix, wanted)
             continue
         try:
-            if wanted(name) and entry.is_file():
+            if (wanted is None or wanted(name)) and entry.is_file():
                 yield path, entry.stat()
         except FileNotFoundError:
             continue
