@@ -49,7 +49,7 @@ class SqliteLedger:
         """Opens or makes the ledger; a damaged one is removed and begun anew.
 
         Args:
-            path: its file, or `:memory:`.
+            path: its file; `:memory:`, or empty for a temporary file that vanishes with the connection.
 
         Raises:
             DiskError, PathUnwritable: it can neither be opened nor made.

@@ -33,16 +33,19 @@ def restore(
     prepared = plan_restore(site, sources, selection, resort)
     check_space(site, prepared.plan.needed_bytes)
     findings = list(prepared.findings)
-    awaited = [action.entry.path for snapshot in prepared.plan.snapshots for action in _gathered(snapshot)]
     failed: dict[str, Finding] = {}
     brought: list[FileEntry] = []
     results = []
-    for planned in prepared.plan.snapshots:
-        snapshot = planned
+    for number, planned in enumerate(prepared.plan.snapshots, 1):
+        snapshot, later = planned, prepared.plan.snapshots[number:]
+        # Partials of what failed stay for the next run, those of later snapshots for this one.
+        awaited = [*map(RelPath, failed), *(action.entry.path for plan in later for action in _gathered(plan))]
         if failed:
             actions = (_still_true(action, failed) for action in planned.actions)
             snapshot = replace(planned, actions=Actions(planned.manifest.entries, actions))
-        results.append(_restore_one(site, sources, resort, snapshot, findings, awaited, failed, brought))
+        results.append(
+            _restore_one(site, sources, resort, snapshot, findings, awaited, failed, brought, last=not later)
+        )
     elapsed_s = site.clock.monotonic_s() - started_s
     asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
     notes = () if results else (f"no store holds a snapshot yet: asked {asked}",)
@@ -70,14 +73,17 @@ def _restore_one(
     awaited: Sequence[RelPath],
     failed: dict[str, Finding],
     brought: list[FileEntry],
+    *,
+    last: bool,
 ) -> SnapshotResult:
     manifest = plan.manifest
     ordered = sorted(sources, key=lambda item: item.source.name != plan.source)
     site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan))
     stores = [item.source for item in ordered]
-    done = site.applier().apply(plan, [*stores, *last_resort.sources(manifest)], awaited, brought)
+    chunk_sources = [*stores, *last_resort.sources(manifest)]
+    done = site.applier().apply(plan, chunk_sources, awaited, brought, more_to_come=not last)
     site.monitor.finish()
-    brought.extend(file for file in manifest.files if file.path in done.gathered.finished)
+    brought.extend(done.finished)
     findings.extend(done.findings)
     for path, missed in done.failed.items():
         if path not in failed:
