@@ -116,7 +116,7 @@ class Applier:
         self._links(plan.actions.changes(), done)
         self._pointers(plan.actions.changes(), done)
         self._disk.sweep_partials(
-            (*(entry.path for entry in plan.manifest.entries), _AT_THE_TOP),
+            itertools.chain((entry.path for entry in plan.manifest.entries), (_AT_THE_TOP,)),
             keep=[*(file.path for file in plan.manifest.files if file.path in done.failed), *awaited],
         )
         return done
