@@ -12,12 +12,13 @@ from zimage_syncd.model.manifest import Entry, FileEntry, LinkEntry, Manifest, P
 from zimage_syncd.model.snapshot import Complete, DigestAlgorithm, LocalFile, LocalSnapshot
 
 
-def record(snapshot: LocalSnapshot, digests_of: Callable[[LocalFile], FileDigests]) -> Manifest:
+def record(snapshot: LocalSnapshot, digests_of: Callable[[int, LocalFile], FileDigests]) -> Manifest:
     """The manifest of a snapshot; proved when every file agreed with a digest from elsewhere and none is missing.
 
     Args:
         snapshot: what a layout found.
-        digests_of: gives those of a file. Whoever read a file compared its git digest; the sha256 is compared here.
+        digests_of: gives those of a file, of which it is told the number (from 0), too. Whoever read a file compared
+            its git digest; the sha256 is compared here.
 
     Raises:
         FileDamaged: a file is not what its publisher says.
@@ -27,9 +28,9 @@ def record(snapshot: LocalSnapshot, digests_of: Callable[[LocalFile], FileDigest
 
     def files() -> Iterator[Entry]:
         nonlocal unlisted
-        for file in snapshot.files:
+        for number, file in enumerate(snapshot.files):
             unlisted += file.expected is None
-            yield _file(file, digests_of(file))
+            yield _file(file, digests_of(number, file))
 
     links = (LinkEntry(link.path, link.target) for link in snapshot.links)
     pointers = (PointerEntry(pointer.path, pointer.text, pointer.mode) for pointer in snapshot.pointers)

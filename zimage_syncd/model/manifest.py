@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -152,7 +153,9 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: ASCII, sorted keys, no spaces, one newline at the end."""
-        return b"".join(self.pieces())
+        whole = io.BytesIO()
+        whole.writelines(self.pieces())  # `join` would keep all pieces beside the whole
+        return whole.getvalue()
 
     def pieces(self) -> Iterator[bytes]:
         """The canonical JSON in pieces: with 100,000 files it is tens of megabytes."""

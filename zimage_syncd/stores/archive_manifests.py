@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 from zimage_syncd.model.failures import ManifestInvalid, NotInStore, ObjectMissing, UsageInvalid
 from zimage_syncd.model.manifest import MAX_MANIFEST_BYTES, Manifest
@@ -28,6 +29,14 @@ _Place = tuple[ManifestKey, int]
 
 Owns = Callable[[SnapshotKey, RelPath], bool]
 """Whether a manifest of a snapshot may have an entry at a path; the layouts know."""
+
+
+@runtime_checkable
+class TakesPieces(Protocol):
+    """A store to which an object can be given without ever being in memory as a whole."""
+
+    def put_pieces(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Writes or replaces an object, as `ObjectStore.put` does."""
 
 
 class Manifests:
@@ -96,7 +105,11 @@ class Manifests:
 
     def save(self, manifest: Manifest) -> None:
         """Writes a manifest unless it is there: its key says its content."""
-        if not self.has(manifest):
+        if self.has(manifest):
+            return
+        if isinstance(self._store, TakesPieces):
+            self._store.put_pieces(_key_of(manifest), manifest.pieces())
+        else:
             self._store.put(_key_of(manifest), manifest.to_bytes())
 
     def has(self, manifest: Manifest) -> bool:

@@ -127,7 +127,7 @@ class CacheTree:
         if local is None:
             raise NotInStore(str(place), f"{self.describe()} has it no more, or not whole")
         digests = self._digests(local, on_bytes)
-        manifest = record(local, lambda file: digests[file.path])
+        manifest = record(local, lambda _number, file: digests[file.path])
         with self._lock:
             self._hashed[manifest.id] = manifest
         return manifest

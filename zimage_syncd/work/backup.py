@@ -143,7 +143,7 @@ def _to_archive(
             digests = digests_of(site, archive, snapshot, sent, intent)
             if sent.findings:
                 return _refused(snapshot, sent.findings)
-            manifest = record(snapshot, lambda file: digests[file.path])
+            manifest = record(snapshot, lambda number, _file: digests.get(number))
             recorded = last_good(site, snapshot.key, [archive])
             sent.findings.extend(refusals_of_change(manifest, recorded, accept_changed=accept_changed))
             if sent.findings:

@@ -74,7 +74,7 @@ def known_manifest(site: Site, snapshot: LocalSnapshot) -> Manifest | None:
     sent by this manifest: it is only compared with what an archive holds.
     """
 
-    def digests_of(file: LocalFile) -> FileDigests:
+    def digests_of(_number: int, file: LocalFile) -> FileDigests:
         known = None if file.stat is None else _known(site, file, file.stat)
         if known is None:
             raise _NotKnown
