@@ -163,7 +163,8 @@ def hash_descriptor(
         OSError: the disk cannot give the bytes.
     """
     hasher = FileHasher(size_bytes, with_git_sha1=with_git_sha1)
-    buffer = memoryview(bytearray(PIECE_BYTES))
+    # Memory that is made for a file is cleared first: for a small one that took longer than to read it.
+    buffer = memoryview(bytearray(min(PIECE_BYTES, max(size_bytes, 1))))
     for piece in read_pieces(descriptor, 0, max(size_bytes, 1), buffer):
         hasher.update(piece)
         on_piece(len(piece))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from zimage_syncd.digest import FileDigests
 from zimage_syncd.model.failures import FileDamaged
@@ -10,24 +12,35 @@ from zimage_syncd.model.manifest import Entry, FileEntry, LinkEntry, Manifest, P
 from zimage_syncd.model.snapshot import Complete, DigestAlgorithm, LocalFile, LocalSnapshot
 
 
-def record(snapshot: LocalSnapshot, digests: Mapping[str, FileDigests]) -> Manifest:
+def record(snapshot: LocalSnapshot, digests_of: Callable[[int, LocalFile], FileDigests]) -> Manifest:
     """The manifest of a snapshot; proved when every file agreed with a digest from elsewhere and none is missing.
 
     Args:
         snapshot: what a layout found.
-        digests: of every file, by path. Whoever read a file compared its git digest; the sha256 is compared here.
+        digests_of: gives those of a file, of which it is told the number (from 0), too. Whoever read a file compared
+            its git digest; the sha256 is compared here.
 
     Raises:
         FileDamaged: a file is not what its publisher says.
         ManifestInvalid: the snapshot holds what no manifest may.
     """
-    entries: list[Entry] = [_file(file, digests[file.path]) for file in snapshot.files]
-    entries.extend(LinkEntry(link.path, link.target) for link in snapshot.links)
-    entries.extend(PointerEntry(pointer.path, pointer.text, pointer.mode) for pointer in snapshot.pointers)
-    listed = all(file.expected is not None for file in snapshot.files)
-    proved = listed and isinstance(snapshot.completeness, Complete)
-    entries.sort(key=lambda entry: entry.path)
-    return Manifest(snapshot.key, Proof.PROVED if proved else Proof.UNPROVED, tuple(entries))
+    unlisted = 0
+
+    def files() -> Iterator[Entry]:
+        nonlocal unlisted
+        for number, file in enumerate(snapshot.files):
+            unlisted += file.expected is None
+            yield _file(file, digests_of(number, file))
+
+    links = (LinkEntry(link.path, link.target) for link in snapshot.links)
+    pointers = (PointerEntry(pointer.path, pointer.text, pointer.mode) for pointer in snapshot.pointers)
+    # All three are sorted, and none is held as a whole: there may be 100,000 of each.
+    entries = heapq.merge(files(), links, pointers, key=attrgetter("path"))
+
+    def proof() -> Proof:
+        return Proof.PROVED if not unlisted and isinstance(snapshot.completeness, Complete) else Proof.UNPROVED
+
+    return Manifest.recorded(snapshot.key, entries, proof)
 
 
 def _file(file: LocalFile, digests: FileDigests) -> FileEntry:

@@ -129,7 +129,7 @@ class Workshop:
         quarantine = Quarantine(os.path.join(directory, STATE_DIRECTORY, "quarantine"), self.clock.now)
         disk = CacheDisk(directory, quarantine, ownership_of(self.config.cache.owner, self.config.cache.dir))
         disk.make_root()
-        ledger = SqliteLedger(":memory:")
+        ledger = SqliteLedger("")  # a temporary file of SQLite's own, of which a part is in memory
         try:
             with directory_lock(directory):
                 yield self._site(disk, ledger, MemoryShelf())

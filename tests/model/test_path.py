@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zimage_syncd.model import path as path_module
 from zimage_syncd.model.failures import UnsafePath
 from zimage_syncd.model.path import MAX_PART_BYTES, MAX_PATH_BYTES, RelPath, resolve_link
 
@@ -149,3 +150,19 @@ def test_the_short_way_for_plain_paths_decides_like_the_long_one(text: str) -> N
         return False
 
     assert refused(text) == (refused(padded) or not text)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c.d"]), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["..", "x", "y", ".", "", "\0"]), min_size=1, max_size=6),
+    st.sampled_from(["", "/"]),
+)
+def test_links_are_resolved_alike_whether_their_directory_is_remembered_or_not(base, steps, start):
+    path, target = RelPath("/".join(base)), start + "/".join(steps)
+    try:
+        expected = path_module._resolved(path, target)
+    except UnsafePath:
+        with pytest.raises(UnsafePath):
+            resolve_link(path, target)
+    else:
+        assert resolve_link(path, target) == expected

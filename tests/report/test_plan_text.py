@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from zimage_syncd.model.manifest import FileEntry, LinkEntry, Manifest, PointerEntry, Proof
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.model.plan import Action, Fetch, Keep, Link, LinkMode, Plan, Repair, SnapshotPlan
+from zimage_syncd.model.plan import Action, Actions, Fetch, Keep, Link, LinkMode, Plan, Repair, SnapshotPlan
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
 from zimage_syncd.report.json_document import plan_fields
 from zimage_syncd.report.plan_text import plan_text
@@ -22,7 +22,7 @@ def entry(name: str, size_bytes: int = 5) -> FileEntry:
 def plan_of(*actions: Action, links: tuple[str, ...] = ()) -> Plan:
     entries = tuple(sorted((action.entry for action in actions), key=lambda item: item.path))
     manifest = Manifest(KEY, Proof.PROVED, entries)
-    snapshot = SnapshotPlan(manifest, "bucket", LinkMode.COPY, "/mnt/data/cache/x", actions)
+    snapshot = SnapshotPlan(manifest, "bucket", LinkMode.COPY, "/mnt/data/cache/x", Actions(entries, actions))
     return Plan((snapshot,), needed_bytes=5_000_000, free_bytes=80_000_000_000, links=links)
 
 

@@ -15,6 +15,7 @@ from tests.support.manifests import key_of, manifest_with, upload
 from zimage_syncd.model.failures import Failure, ManifestCorrupt, ManifestInvalid, NotInStore
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.snapshot import LayoutName, RepoType
+from zimage_syncd.stores import archive_manifests
 from zimage_syncd.stores.archive_keys import ManifestKey, RefKey
 
 FILES = {"hub/models--acme--painter/blobs/one": b"one"}
@@ -161,3 +162,21 @@ def test_no_content_of_any_object_raises_anything_but_a_failure(data):
         except Failure:
             continue
         assert key.startswith(("blobs/", "refs/")), "payload is not looked at, and a reference's key is enough"
+
+
+@pytest.mark.parametrize("damage", ["none", "flipped", "truncated", "longer"])
+def test_a_large_manifest_is_read_as_it_comes_and_damage_is_found(damage, monkeypatch):
+    desk = published()
+    data = bytearray(MANIFEST.to_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 1
+    desk.store.put(PLACE.key, bytes({"truncated": data[:-1], "longer": data + b" "}.get(damage, data)))
+    monkeypatch.setattr(archive_manifests, "_SMALL_BYTES", 0)
+    archive = desk.archive("cache-2")
+    archive.snapshots()  # reads the marker, which is small
+    monkeypatch.setattr(desk.store, "get", lambda key, _max_bytes: pytest.fail(f"{key} was read as a whole"))
+    if damage == "none":
+        assert archive.manifest(MANIFEST.id) == MANIFEST
+    else:
+        with pytest.raises(ManifestCorrupt, match=MANIFEST.id):
+            archive.manifest(MANIFEST.id)

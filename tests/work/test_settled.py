@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.support.caches import hf_snapshot, modelscope_snapshot
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
+from zimage_syncd.disk.quarantine import Quarantine
+from zimage_syncd.disk.write import CacheDisk
 from zimage_syncd.model.manifest import CHUNK_BYTES
+from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import LayoutName
+from zimage_syncd.ports import Seen
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
+from zimage_syncd.work.record import known_manifest, read_digests
 from zimage_syncd.work.restore import restore
 from zimage_syncd.work.restore_plan import RestoreSource
 
@@ -67,6 +74,39 @@ def test_a_write_right_after_a_restore_is_noticed(restored: Bench, archive: Obje
     assert report.exit_code == 2
     assert "refused" in [result.action for result in report.snapshots]
     assert any("model.safetensors" in str(finding) or place.name in str(finding) for finding in report.findings)
+
+
+class CountingDisk(CacheDisk):
+    """Counts how often a file is looked at."""
+
+    looks = 0
+
+    def look(self, path: RelPath) -> Seen:
+        self.looks += 1
+        return super().look(path)
+
+
+def test_a_backup_of_which_nothing_changed_looks_at_no_file_again(restored: Bench, archive: ObjectArchive) -> None:
+    disk = CountingDisk(str(restored.root), Quarantine(str(restored.state / "quarantine"), restored.clock.now))
+    report = backup(replace(restored.site(), disk=disk), [archive], ALL, accept_changed=False)
+    assert [result.action for result in report.snapshots] == ["unchanged", "unchanged"]
+    assert disk.looks == 0
+
+
+def test_what_changed_after_the_survey_saw_it_is_not_known_under_its_new_content(restored: Bench) -> None:
+    """The ledger may know the new content by then; it is not what the survey saw."""
+    site = restored.site()
+    before = next(found for found in site.find() if found.key.layout is LayoutName.MODELSCOPE)
+    assert known_manifest(site, before) is not None
+    path = next(file.path for file in before.files if file.size_bytes > CHUNK_BYTES)
+    place = restored.root / path
+    data = bytearray(place.read_bytes())
+    data[500] ^= 1
+    place.write_bytes(data)
+    restored.clock.moment = datetime.now(UTC) + timedelta(minutes=1)
+    after = next(found for found in site.find() if found.key == before.key)
+    read_digests(site, next(file for file in after.files if file.path == path))
+    assert known_manifest(site, before) is None
 
 
 def test_a_finished_file_bears_a_time_that_no_later_write_gives_it(restored: Bench) -> None:

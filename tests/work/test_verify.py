@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,15 @@ import pytest
 from tests.support.caches import COMMIT, hf_snapshot, listing, modelscope_snapshot
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
+from zimage_syncd.disk.shelf import DiskShelf
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, PathUnreadable, SnapshotMissing
-from zimage_syncd.model.manifest import CHUNK_BYTES
+from zimage_syncd.model.manifest import CHUNK_BYTES, Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import RepoId, RepoType
+from zimage_syncd.model.snapshot import RepoId, RepoType, SnapshotKey
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
@@ -365,3 +367,41 @@ def test_what_is_no_file_goes_to_quarantine_and_makes_room(
     assert check(bench, archive).exit_code == 0
     kept = [place.read_text() for place in bench.quarantined()]
     assert kept == (["mine"] if intrude is make_directory else [])
+
+
+class CountingShelf(DiskShelf):
+    """Counts how often a record is read."""
+
+    loads = 0
+
+    def load(self, key: SnapshotKey) -> Manifest | None:
+        self.loads += 1
+        return super().load(key)
+
+
+def test_a_clean_verification_reads_the_record_once(bench: Bench, archive: ObjectArchive, base: Path) -> None:
+    shelf = CountingShelf(bench.shelf.directory)
+    report = verify(replace(bench.site(), shelf=shelf), [archive], ALL, deep=False, repair=False)
+    assert report.exit_code == 0
+    assert shelf.loads == 1
+
+
+def test_a_record_that_is_damaged_is_as_none_and_the_files_are_compared_with_their_list(
+    bench: Bench, base: Path, files: dict[str, bytes]
+) -> None:
+    record = next(Path(bench.shelf.directory).rglob("*.json"))
+    record.write_bytes(record.read_bytes()[:-1])
+    report = verify(bench.site(), [], ALL, deep=True, repair=False)
+    (result,) = report.snapshots
+    assert (result.action, result.files) == ("checked", len(files))
+    assert result.checked_bytes == sum(map(len, files.values()))
+
+
+def test_a_record_that_is_damaged_is_written_again_after_a_clean_verification(
+    bench: Bench, archive: ObjectArchive, base: Path
+) -> None:
+    record = next(Path(bench.shelf.directory).rglob("*.json"))
+    whole = record.read_bytes()
+    record.write_bytes(whole[:-1])
+    assert check(bench, archive).exit_code == 0
+    assert record.read_bytes() == whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -10,13 +11,14 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.lock import try_flock
 from zimage_syncd.model.failures import CacheBusy
 
 _MAX_BYTES = 2**20
+_PIECE_BYTES = 2**18
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _ABANDONED_S = 60.0
 """A write takes milliseconds; one that began so long ago was killed. Reports are written without the cache's lock."""
@@ -30,19 +32,27 @@ _LOOKS = 500
 def read_bytes(path: str, max_bytes: int = _MAX_BYTES) -> bytes | None:
     """A small file's content; None where it is absent, too large, no regular file, or cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        data = b"".join(read_pieces(path, max_bytes + 1))
     except OSError:
         return None
+    return data if len(data) <= max_bytes else None
+
+
+def read_pieces(path: str, max_bytes: int) -> Iterator[bytes]:
+    """A file's content in pieces, at most so many bytes of it.
+
+    Raises:
+        OSError: it is absent, no regular file, or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)
-    except OSError:
-        return None
+            raise OSError(errno.EINVAL, "no regular file", path)
+        while max_bytes > 0 and (piece := os.read(descriptor, min(_PIECE_BYTES, max_bytes))):
+            yield piece
+            max_bytes -= len(piece)
     finally:
         os.close(descriptor)
-    return data if len(data) <= max_bytes else None
 
 
 def read_document(path: str) -> dict[str, object] | None:
@@ -77,8 +87,13 @@ def sweep_documents(directory: str, now_s: float) -> int:
     return removed
 
 
-def write_document(path: str, data: bytes, mode: int = 0o644) -> None:
+def write_document(path: str, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
     """Writes a file durably: a reader sees the old or the new content, whole.
+
+    Args:
+        path: where; directories above are made.
+        data: its content, or the pieces of it.
+        mode: permission bits.
 
     Raises:
         PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
@@ -90,7 +105,7 @@ def write_document(path: str, data: bytes, mode: int = 0o644) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                file.writelines((data,) if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(temporary, path)

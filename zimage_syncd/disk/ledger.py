@@ -53,7 +53,7 @@ class SqliteLedger:
         """Opens or makes the ledger; a damaged one is removed and begun anew.
 
         Args:
-            path: its file, or `:memory:`.
+            path: its file; `:memory:`, or empty for a temporary file that vanishes with the connection.
 
         Raises:
             DiskError, PathUnwritable: it can neither be opened nor made.
@@ -121,16 +121,22 @@ class SqliteLedger:
 
     def lookup(self, path: RelPath, stat: FileStat) -> LedgerEntry | None:
         """What is known of a file, unless its stat has changed since."""
+        row = self._unchanged(path, stat)
+        known = None if row is None else _digests(row)
+        try:
+            return None if row is None or known is None else LedgerEntry(known, datetime.fromtimestamp(row[7], UTC))
+        except (TypeError, ValueError, OverflowError, OSError):
+            return None  # a row that is not ours is no hint either
+
+    def digests(self, path: RelPath, stat: FileStat) -> FileDigests | None:
+        """The same without the time."""
+        row = self._unchanged(path, stat)
+        return None if row is None else _digests(row)
+
+    def _unchanged(self, path: RelPath, stat: FileStat) -> tuple[Any, ...] | None:
         row = self._row(_key(path))
         wanted = (stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
-        if row is None or row[1:5] != wanted:
-            return None
-        _, _, size_bytes, _, _, sha256, chunks, verified_at = row
-        try:
-            known = FileDigests(size_bytes, sha256.hex(), "", _digests(chunks))
-            return LedgerEntry(known, datetime.fromtimestamp(verified_at, UTC))
-        except (AttributeError, TypeError, ValueError, OverflowError, OSError):
-            return None  # a row that is not ours is no hint either
+        return None if row is None or row[1:5] != wanted else row
 
     def _row(self, key: bytes) -> tuple[Any, ...] | None:
         """One file's row; whoever asks in the order of paths is given the rows that follow from memory."""
@@ -205,7 +211,7 @@ class SqliteLedger:
         statement = "SELECT number, mark, chunks FROM upload_parts WHERE store = ? AND sha256 = ?"
         try:
             rows = self._rows(statement, (store, sha256))
-            return {int(number): SentPart(str(mark), _digests(chunks)) for number, mark, chunks in rows}
+            return {int(number): SentPart(str(mark), _unpacked(chunks)) for number, mark, chunks in rows}
         except (AttributeError, TypeError, ValueError):
             return {}  # rows that are not ours are no hint
 
@@ -231,5 +237,15 @@ def _packed(digests: Sequence[str]) -> bytes:
     return bytes.fromhex("".join(digests))
 
 
-def _digests(packed: bytes) -> tuple[str, ...]:
-    return tuple(packed[at : at + _DIGEST_BYTES].hex() for at in range(0, len(packed), _DIGEST_BYTES))
+def _unpacked(chunks: bytes) -> tuple[str, ...]:
+    if len(chunks) == _DIGEST_BYTES:  # nearly every file
+        return (chunks.hex(),)
+    return tuple(chunks[at : at + _DIGEST_BYTES].hex() for at in range(0, len(chunks), _DIGEST_BYTES))
+
+
+def _digests(row: tuple[Any, ...]) -> FileDigests | None:
+    _, _, size_bytes, _, _, sha256, chunks, _ = row
+    try:
+        return FileDigests(size_bytes, sha256.hex(), "", _unpacked(chunks))
+    except (AttributeError, TypeError, ValueError):
+        return None  # a row that is not ours is no hint

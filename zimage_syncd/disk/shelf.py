@@ -5,16 +5,20 @@ They tell damage from change: what a backup or a restore recorded here is what t
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
-from zimage_syncd.disk.document import read_bytes, write_document
+from zimage_syncd.disk.document import read_pieces, write_document
+from zimage_syncd.disk.errors import translated
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.manifest import MAX_MANIFEST_BYTES, Manifest
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
 
 _SUFFIX = ".json"
+_MAX_BYTES = MAX_MANIFEST_BYTES + 1
+"""One more than a manifest may have, so that a larger one is noticed."""
 
 
 class DiskShelf:
@@ -29,12 +33,9 @@ class DiskShelf:
 
     def load(self, key: SnapshotKey) -> Manifest | None:
         """The last good manifest of one snapshot; None where there is none that can be trusted."""
-        data = read_bytes(self._place(key), MAX_MANIFEST_BYTES)
-        if data is None:
-            return None
         try:
-            manifest = Manifest.from_bytes(data)
-        except Failure:
+            manifest = Manifest.from_pieces(lambda: read_pieces(self._place(key), _MAX_BYTES))
+        except (OSError, Failure):
             return None
         return manifest if manifest.key == key else None
 
@@ -46,8 +47,17 @@ class DiskShelf:
             return None
 
     def save(self, manifest: Manifest) -> None:
-        """Keeps a manifest as the last good one."""
-        write_document(self._place(manifest.key), manifest.to_bytes())
+        """Keeps a manifest as the last good one; where it is that already, the file is only given the present time.
+
+        Raises:
+            PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
+        """
+        place = self._place(manifest.key)
+        if not _holds(place, manifest):
+            write_document(place, manifest.pieces())
+            return
+        with translated(place, writing=True):
+            os.utime(place)
 
     def keys(self) -> list[SnapshotKey]:
         """All snapshots that have one."""
@@ -62,6 +72,19 @@ class DiskShelf:
                     if key is not None:
                         found.append(key)
         return sorted(found)
+
+
+def _holds(place: str, manifest: Manifest) -> bool:
+    """Whether a file has exactly a manifest's bytes: reading and hashing 57 MB takes a tenth of writing them."""
+    digest = hashlib.sha256()
+    try:
+        if os.stat(place, follow_symlinks=False).st_size != manifest.json_bytes:
+            return False
+        for piece in read_pieces(place, _MAX_BYTES):
+            digest.update(piece)
+    except OSError:
+        return False
+    return digest.hexdigest() == manifest.id
 
 
 def _key(parts: tuple[str, ...]) -> SnapshotKey | None:

@@ -14,11 +14,11 @@ index names files that it does not have has an incomplete repository, as far as 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from zimage_syncd.layouts.components import WEIGHT_INDEXES, WEIGHTS
 from zimage_syncd.layouts.pipeline import Content, Judgement, judge
-from zimage_syncd.layouts.trees import Listed
+from zimage_syncd.layouts.trees import Tree
 from zimage_syncd.layouts.walk import shown
 from zimage_syncd.model.snapshot import CannotTell, Complete, Completeness, Incomplete
 
@@ -41,37 +41,34 @@ def without_list(content: Content, reasons: Iterable[str], why_none: str) -> Com
     return problem or CannotTell(_checked(content, judgement), (why_none,), judgement.satisfied)
 
 
-def with_list(
-    content: Content, reasons: Iterable[str], listed: Mapping[str, Listed], unfinished: Iterable[str]
-) -> Completeness:
+def with_list(content: Content, reasons: Iterable[str], listed: Tree, unfinished: Iterable[str]) -> Completeness:
     """The answer where the publisher's list is known.
 
     Args:
         content: the snapshot's files.
         reasons: what was found wrong while they were gathered.
-        listed: the publisher's list.
+        listed: the publisher's list, from which they are ticked off.
         unfinished: names of unfinished downloads, `<digest>.…`, that have no finished blob.
     """
     judgement = judge(content)
-    absent = sorted(set(listed).difference(content.sizes_bytes))
+    absent = listed.absent()
     found = [*reasons, *judgement.reasons, *_needed(content, judgement, absent)]
     begun = {name.split(".", 1)[0]: name for name in unfinished}
     for name in absent:
-        expected = listed[name].expected
-        if expected is not None and expected.hex in begun:
-            found.append(f"{shown(name)}: its download is unfinished (blobs/{begun[expected.hex]})")
+        item = listed.get(name)
+        if item is not None and item.expected is not None and item.expected.hex in begun:
+            found.append(f"{shown(name)}: its download is unfinished (blobs/{begun[item.expected.hex]})")
     problem = _incomplete(content, found)
     if problem is not None:
         return problem
-    checked = (*_checked(content, judgement), f"names and sizes of {len(listed) - len(absent)} listed files")
-    strangers = len(set(content.sizes_bytes).difference(listed))
-    if strangers:
-        checked = (*checked, f"{strangers} files are there that its publisher does not list")
+    checked = (*_checked(content, judgement), f"names and sizes of {listed.count - len(absent)} listed files")
+    if listed.strangers:
+        checked = (*checked, f"{listed.strangers} files are there that its publisher does not list")
     if not absent:
         return Complete(checked)
     if judgement.satisfied:
         return Complete((*checked, f"{len(absent)} listed files were never downloaded, and nothing here needs them"))
-    detail = f"{len(absent)} of {len(listed)} listed files are absent, such as {shown(absent[0])}"
+    detail = f"{len(absent)} of {listed.count} listed files are absent, such as {shown(absent[0])}"
     return CannotTell(checked, (f"{detail}: no index tells whether they were asked for",), satisfied=False)
 
 

@@ -10,6 +10,7 @@ snapshot of its repository incomplete. One that is left beside its finished blob
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ from zimage_syncd.layouts.payload import Gatherer, Way
 from zimage_syncd.layouts.pipeline import Content
 from zimage_syncd.layouts.published import published
 from zimage_syncd.layouts.repository import PREFIXES, Repository, folder_name, repositories
-from zimage_syncd.layouts.trees import Listed, digest_of_blob_name, read_tree
-from zimage_syncd.layouts.walk import Found, OnTrouble, read_small, refuse, shown, walk
+from zimage_syncd.layouts.trees import Listed, Tree, digest_of_blob_name, read_tree
+from zimage_syncd.layouts.walk import Found, OnTrouble, refuse, shown, walk
 from zimage_syncd.model.failures import Failure, UnsafePath
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
@@ -34,9 +35,8 @@ from zimage_syncd.model.snapshot import (
     SnapshotKey,
 )
 
-_SHARED = re.compile(r"(?:hub/)?blobs/[0-9a-f]{2}/[^/.]+")
-_BLOB = re.compile(r"blobs/[^/.]+")
-_MAX_TREE_BYTES = 64 * 2**20
+_SNAPSHOTS = 64
+"""For which it is remembered where they may have something."""
 
 
 class HuggingFaceLayout:
@@ -75,16 +75,7 @@ class HuggingFaceLayout:
         """Whether a manifest of `key` may have an entry at `path`."""
         if key.layout is not LayoutName.HUGGINGFACE:
             return False
-        if _SHARED.fullmatch(path):
-            return True
-        folder = folder_name(key.repo)
-        for prefix in PREFIXES:
-            if path.startswith(f"{prefix}{folder}/"):
-                inside = path.removeprefix(f"{prefix}{folder}/")
-                own = (f"snapshots/{key.revision}/", f".no_exist/{key.revision}/", "refs/")
-                known = inside.startswith(own) or inside == f"trees/{key.revision}.json"
-                return known or _BLOB.fullmatch(inside) is not None
-        return False
+        return _places(folder_name(key.repo), key.revision).fullmatch(path) is not None
 
     def directory(self, manifest: Manifest) -> RelPath:
         """`[hub/]models--ORG--NAME/snapshots/<commit>`."""
@@ -100,68 +91,86 @@ class HuggingFaceLayout:
         self, repository: Repository, commit: str, references: Mapping[str, str], linked_roots: tuple[str, ...]
     ) -> LocalSnapshot:
         key = SnapshotKey(LayoutName.HUGGINGFACE, repository.repo, commit)
-        tree_data = read_small(f"{repository.directory}/trees/{commit}.json", _MAX_TREE_BYTES)
-        tree = None if tree_data is None else read_tree(tree_data, f"trees/{commit}.json")
-        gatherer = Gatherer(repository.root, linked_roots, lambda path: self.owns(key, path))
-        payload, reasons = _gather(repository, commit, tree, gatherer)
+        has_list, tree_text = repository.tree(commit)
+        tree = None if tree_text is None else read_tree(tree_text, f"trees/{commit}.json")
+        gatherer = Gatherer(repository.root, linked_roots, _places(folder_name(key.repo), commit).fullmatch)
+        sizes_bytes, reasons = _gather(repository, commit, tree, gatherer)
         own = {name: text for name, text in references.items() if text.strip() == commit}
-        content = Content(
-            {name: gatherer.files[path].size_bytes for name, path in payload.items()},
-            lambda name: gatherer.open(payload[name]),
-        )
+        directory = RelPath(f"{repository.base}/snapshots/{commit}")
+        content = Content(sizes_bytes, lambda name: gatherer.open(directory.child(name)))
+        completeness = _completeness(repository, content, reasons, tree, has_list=has_list)
+        del tree, content, sizes_bytes  # with 100,000 files each is tens of megabytes
         return LocalSnapshot(
             key=key,
             names=tuple(sorted(own)) or (commit,),
-            directory=RelPath(f"{repository.base}/snapshots/{commit}"),
-            files=tuple(gatherer.files[path] for path in sorted(gatherer.files)),
-            links=tuple(gatherer.links[path] for path in sorted(gatherer.links)),
-            pointers=repository.pointers(commit, own, tree_data),
-            completeness=_completeness(repository, content, reasons, tree, has_list=tree_data is not None),
+            directory=directory,
+            files=gatherer.files.take_all(),
+            links=gatherer.links.take_all(),
+            pointers=repository.pointers(commit, own, tree_text),
+            completeness=completeness,
         )
 
 
+@functools.lru_cache(_SNAPSHOTS)
+def _places(folder: str, commit: str) -> re.Pattern[str]:
+    """Where a snapshot may have something: asked for each of 100,000 files."""
+    name = re.escape(commit)
+    own = rf"snapshots/{name}/.*|\.no_exist/{name}/.*|refs/.*|trees/{name}\.json|blobs/[^/.]+"
+    prefixes = "|".join(map(re.escape, PREFIXES))
+    return re.compile(rf"(?:hub/)?blobs/[0-9a-f]{{2}}/[^/.]+|(?:{prefixes}){re.escape(folder)}/(?:{own})", re.DOTALL)
+
+
 def _gather(
-    repository: Repository, commit: str, tree: Mapping[str, Listed] | None, gatherer: Gatherer
-) -> tuple[dict[str, RelPath], list[str]]:
-    """Payload paths by the names in the repository, and what is wrong."""
-    base = f"{repository.base}/snapshots/{commit}"
-    payload: dict[str, RelPath] = {}
+    repository: Repository, commit: str, tree: Tree | None, gatherer: Gatherer
+) -> tuple[dict[str, int], list[str]]:
+    """Sizes of the payload by the names in the repository, in bytes, and what is wrong."""
+    base, blobs = f"{repository.base}/snapshots/{commit}", f"{repository.base}/blobs"
+    sizes_bytes: dict[str, int] = {}
     reasons: list[str] = []
     for found in walk(f"{repository.root}/{base}"):
-        name = shown(found.name or base)
-        trouble = found.trouble or _temporary(found, base)
+        try:
+            path = RelPath(f"{base}/{found.name}")
+        except UnsafePath as failure:
+            reasons.append(f"{shown(found.name or base)}: {found.trouble or failure.detail}")
+            continue
+        trouble = found.trouble or _temporary(found, path)
         if trouble:
-            reasons.append(f"{name}: {trouble}")
+            reasons.append(f"{shown(found.name or base)}: {trouble}")
             continue
-        way = gatherer.follow(RelPath(f"{base}/{found.name}"))
+        way = gatherer.follow(path, is_link=found.is_link)
         listed = None if tree is None else tree.get(found.name)
-        expected, contradiction = _expected(f"{repository.base}/blobs", way, listed)
+        expected, contradiction = _expected(blobs, way, listed)
         contradiction = contradiction or gatherer.contradiction(way, expected)
-        file = None if contradiction else gatherer.keep(way, expected)
-        if file is None:
-            reasons.append(f"{name}: {way.trouble or contradiction}")
+        size_bytes = None if contradiction else gatherer.keep(way, expected)
+        if size_bytes is None:
+            reasons.append(f"{shown(found.name)}: {way.trouble or contradiction}")
             continue
-        payload[found.name] = way.path
-        if listed is not None and listed.size_bytes != file.size_bytes:
-            reasons.append(f"{name}: {file.size_bytes} bytes, its publisher lists {listed.size_bytes}")
-    return payload, reasons
+        sizes_bytes[found.name] = size_bytes
+        if tree is not None:
+            tree.tick_off(found.name)
+        if listed is not None and listed.size_bytes != size_bytes:
+            reasons.append(f"{shown(found.name)}: {size_bytes} bytes, its publisher lists {listed.size_bytes}")
+    return sizes_bytes, reasons
 
 
-def _temporary(found: Found, base: str) -> str:
+def _temporary(found: Found, path: RelPath) -> str:
     """Temporary files lie there only in caches without symlinks, where downloads are moved into `snapshots`."""
-    try:
-        private = private_part(RelPath(f"{base}/{found.name}"))
-    except UnsafePath as failure:
-        return failure.detail
-    unfinished = found.is_file and found.name.endswith((".incomplete", ".tmp"))
-    return "a temporary file is left" if unfinished or private is not None else ""
+    unfinished = found.name.endswith((".incomplete", ".tmp")) and found.is_file
+    return "a temporary file is left" if unfinished or private_part(path) is not None else ""
 
 
 def _expected(blobs: str, way: Way, listed: Listed | None) -> tuple[ExpectedDigest | None, str | None]:
     """What the payload must hash to: the tree's word first, else the blob's name; and their contradiction."""
-    blob = next((path for path in way.passed if path.rpartition("/")[0] == blobs), None)
-    named = None if blob is None else digest_of_blob_name(blob.name)
     said = None if listed is None else listed.expected
+    blob = None
+    for path in way.passed:
+        directory, _, name = path.rpartition("/")
+        if directory == blobs:
+            blob = name
+            break
+    if said is not None and said.hex == blob:
+        return said, None
+    named = None if blob is None else digest_of_blob_name(blob)
     if named is not None and said is not None and named.algorithm is said.algorithm and named.hex != said.hex:
         return said, f"it leads to blob {named.hex}, {said.source} lists {said.hex}"
     return said or named, None
@@ -171,7 +180,7 @@ def _completeness(
     repository: Repository,
     content: Content,
     reasons: list[str],
-    tree: Mapping[str, Listed] | None,
+    tree: Tree | None,
     *,
     has_list: bool,
 ) -> Completeness:

@@ -41,8 +41,8 @@ _INDEXES = frozenset({".msc", ".mv", ".mdl"})
 class _Gathered:
     """What a snapshot's directory holds."""
 
-    payload: dict[str, RelPath] = field(default_factory=dict)
-    """Payload paths by the names in the repository."""
+    sizes_bytes: dict[str, int] = field(default_factory=dict)
+    """Sizes of the payload by the names in the repository."""
     reasons: list[str] = field(default_factory=list)
     """What is wrong."""
     left_over: int = 0
@@ -85,25 +85,22 @@ class ModelScopeLayout:
         return published(manifest, self.directory(manifest), _INDEXES)
 
     def _snapshot(self, root: str, place: Place, linked_roots: tuple[str, ...]) -> LocalSnapshot:
-        gatherer = Gatherer(root, linked_roots, lambda path: self.owns(place.key, path))
+        gatherer = Gatherer(root, linked_roots, lambda path: path.startswith(f"{place.base}/"))
         gathered = _gather(root, place, gatherer)
         gathered.reasons.extend(_left_over(root, place))
-        payload = gathered.payload
-        content = Content(
-            {name: gatherer.files[path].size_bytes for name, path in payload.items()},
-            lambda name: gatherer.open(payload[name]),
-        )
+        content = Content(gathered.sizes_bytes, lambda name: gatherer.open(RelPath(f"{place.base}/{name}")))
         why = "ModelScope keeps no list of a repository's files on disk"
         if gathered.left_over:
             why = f"{why}; {gathered.left_over} left-over parts of finished downloads were passed over"
+        completeness = without_list(content, gathered.reasons, why)
         return LocalSnapshot(
             key=place.key,
             names=(place.key.revision,),
             directory=RelPath(place.base),
-            files=tuple(gatherer.files[path] for path in sorted(gatherer.files)),
-            links=tuple(gatherer.links[path] for path in sorted(gatherer.links)),
+            files=gatherer.files.take_all(),
+            links=gatherer.links.take_all(),
             pointers=(),
-            completeness=without_list(content, gathered.reasons, why),
+            completeness=completeness,
         )
 
 
@@ -124,11 +121,12 @@ def _gather(root: str, place: Place, gatherer: Gatherer) -> _Gathered:
         if trouble:
             gathered.reasons.append(f"{name}: {trouble}")
             continue
-        way = gatherer.follow(RelPath(f"{place.base}/{item.name}"))
-        if gatherer.keep(way, None) is None:
+        way = gatherer.follow(RelPath(f"{place.base}/{item.name}"), is_link=item.is_link)
+        size_bytes = gatherer.keep(way, None)
+        if size_bytes is None:
             gathered.reasons.append(f"{name}: {way.trouble}")
         else:
-            gathered.payload[item.name] = way.path
+            gathered.sizes_bytes[item.name] = size_bytes
     return gathered
 
 

@@ -6,6 +6,7 @@ only, and an absolute one into a recorded store. Everything else is named, not o
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -13,14 +14,15 @@ from dataclasses import dataclass, field
 
 from zimage_syncd.layouts.walk import shown
 from zimage_syncd.model.failures import UnsafePath
+from zimage_syncd.model.packed_local import FilesByPath, LinksInOrder
 from zimage_syncd.model.path import RelPath, resolve_link
-from zimage_syncd.model.snapshot import ExpectedDigest, LocalFile, LocalLink
+from zimage_syncd.model.snapshot import ExpectedDigest
 
 _MAX_HOPS = 3
 """A snapshot's name → the repository's blob → a shared blob, and one to spare."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Way:
     """Where a name of a snapshot leads."""
 
@@ -44,19 +46,27 @@ class Gatherer:
     """The cache directory, absolute and without symlinks."""
     linked_roots: tuple[str, ...]
     """Recorded stores, absolute."""
-    owned: Callable[[RelPath], bool]
-    """Whether the snapshot may have something at a path."""
-    files: dict[RelPath, LocalFile] = field(default_factory=dict)
-    """Payload by path."""
-    links: dict[RelPath, LocalLink] = field(default_factory=dict)
-    """Symlinks by path."""
+    owned: Callable[[str], object]
+    """Whether the snapshot may have something at a path: whatever counts as true."""
+    files: FilesByPath = field(default_factory=FilesByPath)
+    """Payload."""
+    links: LinksInOrder = field(default_factory=LinksInOrder)
+    """Symlinks on the ways that were gone."""
     _directories: dict[str, bool] = field(default_factory=dict)
     """Whether a directory and all above it, up to the root, are real ones."""
 
-    def follow(self, path: RelPath) -> Way:
-        """Goes from `path` to its payload, and keeps every link on the way."""
+    def follow(self, path: RelPath, *, is_link: bool, keep: bool = True) -> Way:
+        """Goes from `path` to its payload, and keeps every link on the way.
+
+        Args:
+            path: where to begin; the paths of one gathering come in their order, each once.
+            is_link: what the listing said of it; believed only as far as a link's text is there.
+            keep: whether links are kept.
+        """
+        if is_link and (way := self._one_link(path, keep=keep)) is not None:
+            return way
         passed = [path]
-        for _ in range(_MAX_HOPS + 1):
+        for hop in range(_MAX_HOPS + 1):
             here = passed[-1]
             try:
                 status = os.lstat(f"{self.root}/{here}")
@@ -73,9 +83,24 @@ class Gatherer:
                 following = self._next(here, target)
             except UnsafePath as failure:
                 return Way(here, tuple(passed), f"it is a link to {shown(target)}: {failure.detail}")
-            self.links[here] = LocalLink(here, target)
+            if keep:
+                self.links.add(here, target, in_order=hop == 0)
             passed.append(following)
         return Way(passed[-1], tuple(passed), "it leads through too many symlinks")
+
+    def _one_link(self, path: RelPath, *, keep: bool) -> Way | None:
+        """The way of nearly every file of a cache with symlinks; None for all others, which are looked at closely."""
+        try:
+            target = os.readlink(f"{self.root}/{path}")
+            following = self._next(path, target)
+            status = os.lstat(f"{self.root}/{following}")
+        except (OSError, UnsafePath):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        if keep:
+            self.links.add(path, target, in_order=True)
+        return Way(following, (path, following), status=status)
 
     def _absent(self, here: RelPath, path: RelPath, error: OSError) -> str:
         if not isinstance(error, FileNotFoundError):
@@ -87,7 +112,8 @@ class Gatherer:
         resolved = resolve_link(here, target)
         if not self.owned(resolved):
             raise UnsafePath(here, "that is no part of the snapshot")
-        if not self._real(resolved.rpartition("/")[0]):
+        directory = resolved.rpartition("/")[0]
+        if not self._directories.get(directory) and not self._real(directory):
             raise UnsafePath(here, "a directory on the way is missing, or a symlink itself")
         return resolved
 
@@ -123,32 +149,33 @@ class Gatherer:
 
     def contradiction(self, way: Way, expected: ExpectedDigest | None) -> str | None:
         """Why a name cannot lead to payload that another name leads to, too; None where nothing speaks against it."""
-        known = self.files.get(way.path)
+        known = self.files.get(way.path) if way.path in self.files else None
         said = None if known is None else known.expected
         if said is None or expected is None or said.algorithm is not expected.algorithm or said.hex == expected.hex:
             return None
         other = f"{shown(way.path)}, which is {said.hex} for another name"
         return f"it leads to {other}; {expected.source} says {expected.hex}"
 
-    def keep(self, way: Way, expected: ExpectedDigest | None) -> LocalFile | None:
-        """Keeps the payload at the end of a way without trouble; None where there is trouble."""
+    def keep(self, way: Way, expected: ExpectedDigest | None) -> int | None:
+        """Keeps the payload at the end of a way without trouble, and gives its size; None where there is trouble."""
         if way.status is None:
             return None
-        known = self.files.get(way.path)
-        if known is None:
-            mode = stat.S_IMODE(way.status.st_mode) & 0o777
-            known = LocalFile(way.path, way.status.st_size, mode, expected, way.linked_to)
-            self.files[way.path] = known
-        return known
+        known = self.files.get(way.path) if way.path in self.files else None
+        if known is not None:
+            return known.size_bytes
+        self.files.add(way.path, way.status, expected, way.linked_to)
+        return way.status.st_size
 
     def open(self, path: RelPath) -> int:
-        """A descriptor of kept payload, for reading.
+        """A descriptor of the payload that a path leads to, for reading.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: it leads to none, or that cannot be opened.
         """
-        linked_to = self.files[path].linked_to
+        way = self.follow(path, is_link=False, keep=False)
+        if way.status is None:
+            raise OSError(errno.ENOENT, way.trouble or "there is no payload", path)
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        if linked_to is not None:
-            return os.open(linked_to, flags)
-        return os.open(f"{self.root}/{path}", flags | os.O_NOFOLLOW)
+        if way.linked_to is not None:
+            return os.open(way.linked_to, flags)
+        return os.open(f"{self.root}/{way.path}", flags | os.O_NOFOLLOW)

@@ -155,7 +155,7 @@ def _incomplete_series(names: Mapping[str, int]) -> Iterator[str]:
     """Weights whose own name says that there are others, and there are not."""
     series: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for name in names:
-        match = _SHARD.fullmatch(name)
+        match = _SHARD.fullmatch(name) if "-of-" in name else None
         if match is not None:
             series[match["head"], match["count"], match["tail"]].add(int(match["number"]))
     for (head, count, tail), numbers in sorted(series.items()):

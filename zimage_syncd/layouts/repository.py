@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from zimage_syncd.layouts.walk import OnTrouble, directories, entries, read_small, walk
+from zimage_syncd.layouts.walk import OnTrouble, directories, names, read_small, walk
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.private import private_part
@@ -21,6 +20,7 @@ PREFIXES = ("hub/", "")
 _TYPES = {"models": RepoType.MODEL, "datasets": RepoType.DATASET, "spaces": RepoType.SPACE}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_REF_BYTES = 1024
+_MAX_TREE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +56,27 @@ class Repository:
                 texts[found.name] = text
         return texts
 
-    def pointers(self, commit: str, references: Mapping[str, str], tree: bytes | None) -> tuple[LocalPointer, ...]:
+    def tree(self, commit: str) -> tuple[bool, str | None]:
+        """Whether `trees/<commit>.json` can be read, and its text where it is one."""
+        data = read_small(f"{self.directory}/trees/{commit}.json", _MAX_TREE_BYTES)
+        if data is None:
+            return False, None
+        try:
+            return True, data.decode()
+        except UnicodeDecodeError:  # the library cannot read it either, and asks the hub again
+            return True, None
+
+    def pointers(self, commit: str, references: Mapping[str, str], tree: str | None) -> tuple[LocalPointer, ...]:
         """All pointers of one commit, sorted by path.
 
         Args:
             commit: which.
             references: texts of those of `references()` that say this commit, by name.
-            tree: content of `trees/<commit>.json`; None where there is none.
+            tree: text of `trees/<commit>.json`; None where there is none.
         """
         texts = {f"{self.base}/refs/{name}": text for name, text in references.items()}
         if tree is not None:
-            with contextlib.suppress(UnicodeDecodeError):  # the library cannot read it either, and asks the hub again
-                texts[f"{self.base}/trees/{commit}.json"] = tree.decode()
+            texts[f"{self.base}/trees/{commit}.json"] = tree
         for found in walk(f"{self.directory}/.no_exist"):
             path = f"{self.base}/.no_exist/{found.name}"
             own = found.name.startswith(f"{commit}/") and found.is_file and found.size_bytes == 0
@@ -90,8 +99,9 @@ class Repository:
             PathUnreadable: `blobs` cannot be listed.
             DiskError: the disk fails.
         """
-        present = {entry.name for entry in entries(f"{self.directory}/blobs")}
-        return sorted(name for name in present if name.endswith(".incomplete") and name.split(".", 1)[0] not in present)
+        blobs = f"{self.directory}/blobs"
+        begun = [name for name in names(blobs) if name.endswith(".incomplete")]
+        return sorted(name for name in begun if not os.path.lexists(f"{blobs}/{name.split('.', 1)[0]}"))
 
 
 def folder_name(repo: RepoId) -> str:

@@ -16,7 +16,7 @@ OnTrouble: TypeAlias = Callable[[Failure], None]
 _MAX_DEPTH = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """Something that is no directory, or a directory that could not be listed."""
 
@@ -25,7 +25,7 @@ class Found:
     mode: int
     """st_mode, with the file's type; 0 for a directory that could not be listed."""
     size_bytes: int
-    """st_size."""
+    """st_size; 0 for a symlink."""
     trouble: str = ""
     """Why a directory could not be listed; empty for everything else."""
 
@@ -41,7 +41,7 @@ class Found:
 
 
 def walk(directory: str, prefix: str = "", depth: int = 0) -> Iterator[Found]:
-    """Everything below a directory that is no directory, sorted by directory; nothing where it is not there.
+    """Everything below a directory that is no directory, sorted by name; nothing where it is not there.
 
     What cannot be listed is found, too, with its trouble: one bad directory does not hide the others.
     """
@@ -49,7 +49,7 @@ def walk(directory: str, prefix: str = "", depth: int = 0) -> Iterator[Found]:
         yield Found(prefix.rstrip("/"), 0, 0, f"directories are nested deeper than {_MAX_DEPTH}")
         return
     try:
-        listed = entries(directory)
+        listed = sorted(_listed(directory), key=_place)
     except Failure as failure:
         yield Found(prefix.rstrip("/"), 0, 0, f"cannot be listed: {failure.detail}")
         return
@@ -58,6 +58,9 @@ def walk(directory: str, prefix: str = "", depth: int = 0) -> Iterator[Found]:
         try:
             if entry.is_dir(follow_symlinks=False):
                 yield from walk(entry.path, f"{name}/", depth + 1)
+                continue
+            if entry.is_symlink():
+                yield Found(name, stat.S_IFLNK, 0)
                 continue
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -68,6 +71,14 @@ def walk(directory: str, prefix: str = "", depth: int = 0) -> Iterator[Found]:
         yield Found(name, status.st_mode, status.st_size)
 
 
+def _place(entry: os.DirEntry[str]) -> str:
+    """A directory comes where what is in it does, so that all names come sorted."""
+    try:
+        return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+    except OSError:  # whoever looks at it meets that again
+        return entry.name
+
+
 def entries(directory: str) -> list[os.DirEntry[str]]:
     """A directory's entries by name; none where it is not there or is no directory.
 
@@ -75,13 +86,27 @@ def entries(directory: str) -> list[os.DirEntry[str]]:
         PathUnreadable: it cannot be listed.
         DiskError: the disk fails.
     """
+    return sorted(_listed(directory), key=lambda entry: entry.name)
+
+
+def names(directory: str) -> Iterator[str]:
+    """The names of a directory's entries in any order, however many; none where it is not there or is no directory.
+
+    Raises:
+        PathUnreadable: it cannot be listed.
+        DiskError: the disk fails.
+    """
+    return (entry.name for entry in _listed(directory))
+
+
+def _listed(directory: str) -> Iterator[os.DirEntry[str]]:
     try:
         if stat.S_ISLNK(os.lstat(directory).st_mode):
-            return []
+            return
         with os.scandir(directory) as found:
-            return sorted(found, key=lambda entry: entry.name)
+            yield from found
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
     except PermissionError as error:
         raise PathUnreadable(directory, str(error.strerror)) from error
     except OSError as error:

@@ -18,7 +18,7 @@ MAX_FILE_BYTES = 2**44
 MAX_POINTER_BYTES = 64 * 2**20
 """`trees/<commit>.json` of a dataset with 100,000 files is about 20 MB."""
 
-_HEX_64 = re.compile(r"[0-9a-f]{64}")
+_is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class FileEntry:
         if len(self.chunks) != chunk_count(self.size_bytes):
             expected = chunk_count(self.size_bytes)
             raise ManifestInvalid(self.path, f"{len(self.chunks)} chunks, expected {expected} for its size")
-        if not all(_HEX_64.fullmatch(digest) for digest in (self.sha256, *self.chunks)):
+        if _is_digest(self.sha256) is None or not all(map(_is_digest, self.chunks)):
             raise ManifestInvalid(self.path, "a digest is not 64 lower-case hexadecimal digits")
 
     def chunk_length(self, index: int) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import io
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from zimage_syncd.model.entries import (
@@ -26,23 +26,34 @@ from zimage_syncd.model.entries import (
     chunk_count,
 )
 from zimage_syncd.model.failures import Failure, ManifestCorrupt, ManifestInvalid
-from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.manifest_json import (
+    HEAD,
+    NotCanonical,
+    Reading,
+    pieces,
+    read_entry,
+    require_keys,
+    tail,
+    text_of,
+    texts,
+)
+from zimage_syncd.model.packed_entries import Entries, Kind, OfKind
 from zimage_syncd.model.private import private_part
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
 
 FORMAT = 1
 """The format's version; a reader refuses any other."""
 
-
-_HEAD = f'{{"chunk_bytes":{CHUNK_BYTES},"entries":['.encode()
-"""How canonical JSON begins."""
-
-_ENTRIES_A_PIECE = 1000
-_WINDOW_BYTES = 2**20
-
 MAX_ENTRIES = 1_000_000
 MAX_MANIFEST_BYTES = 512 * 2**20
 
+_FEW = 1000
+"""Up to so many entries are kept as they are, which is faster than packing them."""
+
+_WINDOW_BYTES = 2**18
+
+_REST = frozenset({"format", "layout", "type", "repo_id", "revision", "proof"})
+_PARSING = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 __all__ = [
     "CHUNK_BYTES",
@@ -73,74 +84,85 @@ class Manifest:
     """Which snapshot."""
     proof: Proof
     """Whether its content was proved when it was recorded."""
-    entries: tuple[Entry, ...]
-    """Sorted by path, without duplicates, none below another one that is no directory."""
-    _id: str = field(default="", init=False, repr=False, compare=False)
-    """The id, once somebody asked for it."""
-    _files: tuple[FileEntry, ...] = field(default=(), init=False, repr=False, compare=False)
+    entries: Sequence[Entry]
+    """Sorted by path, without duplicates, none below another one that is no directory; made of anything that can be
+    walked over. Very many are packed, and become objects for whoever walks over them."""
+    _written: tuple[str, int] = field(default=("", 0), init=False, repr=False, compare=False)
+    """The id, and the bytes of the canonical JSON, once somebody asked for one of them."""
+    _files: Sequence[FileEntry] | None = field(default=None, init=False, repr=False, compare=False)
     """The payload, once somebody asked for it."""
 
     def __post_init__(self) -> None:
         """Validates what entries may not do to each other."""
-        if not 0 < len(self.entries) <= MAX_ENTRIES:
-            raise ManifestInvalid(str(self.key), f"{len(self.entries)} entries; 1 to {MAX_ENTRIES} are allowed")
-        paths = [entry.path for entry in self.entries]
-        if any(first >= second for first, second in itertools.pairwise(paths)):
-            raise ManifestInvalid(str(self.key), "entries are not sorted by path, or one is there twice")
-        taken = set(paths)
-        roomy: set[str] = set()  # directories of which none of the parents is an entry: looked at once, not once a file
-        for path in paths:
-            hidden = private_part(path)
-            if hidden is not None:
-                raise ManifestInvalid(path, f"{hidden!r} is never part of a snapshot")
-            directory = path.rpartition("/")[0]
-            if directory not in roomy and any(parent in taken for parent in path.parents):
-                raise ManifestInvalid(path, "it lies below an entry that is no directory")
-            roomy.add(directory)
+        if not isinstance(self.entries, Entries):
+            object.__setattr__(self, "entries", gathered(self.entries, str(self.key)))
 
     @property
-    def files(self) -> tuple[FileEntry, ...]:
+    def files(self) -> Sequence[FileEntry]:
         """The payload; gathered once."""
-        if not self._files:
-            object.__setattr__(self, "_files", tuple(entry for entry in self.entries if isinstance(entry, FileEntry)))
-        return self._files
+        if self._files is None:
+            object.__setattr__(self, "_files", self._of_kind(FileEntry))
+        return self._files or ()
 
     @property
-    def links(self) -> tuple[LinkEntry, ...]:
+    def links(self) -> Sequence[LinkEntry]:
         """The symlinks."""
-        return tuple(entry for entry in self.entries if isinstance(entry, LinkEntry))
+        return self._of_kind(LinkEntry)
 
     @property
-    def pointers(self) -> tuple[PointerEntry, ...]:
+    def pointers(self) -> Sequence[PointerEntry]:
         """The pointers."""
-        return tuple(entry for entry in self.entries if isinstance(entry, PointerEntry))
+        return self._of_kind(PointerEntry)
+
+    def _of_kind(self, kind: type[Kind]) -> Sequence[Kind]:
+        if isinstance(self.entries, Entries):
+            return OfKind(self.entries, kind)
+        return tuple(entry for entry in self.entries if isinstance(entry, kind))
+
+    def blobs(self) -> Iterator[tuple[bytes, int]]:
+        """The sha256 of each file, as 32 bytes, and how many bytes it has; in order, equal ones again and again."""
+        if isinstance(self.entries, Entries):
+            return self.entries.blobs()
+        return ((bytes.fromhex(file.sha256), file.size_bytes) for file in self.files)
 
     @property
     def size_bytes(self) -> int:
         """Bytes of payload."""
+        if isinstance(self.entries, Entries):
+            return self.entries.size_bytes
         return sum(file.size_bytes for file in self.files)
 
     @property
     def id(self) -> str:
         """The snapshot's id: sha256 of the canonical JSON, lower-case hexadecimal."""
-        if not self._id:
-            digest = hashlib.sha256()
-            for piece in self._pieces():
+        return self._as_written()[0]
+
+    @property
+    def json_bytes(self) -> int:
+        """How many bytes the canonical JSON has."""
+        return self._as_written()[1]
+
+    def _as_written(self) -> tuple[str, int]:
+        if not self._written[0]:
+            digest, count = hashlib.sha256(), 0
+            for piece in self.pieces():
                 digest.update(piece)
-            object.__setattr__(self, "_id", digest.hexdigest())
-        return self._id
+                count += len(piece)
+            object.__setattr__(self, "_written", (digest.hexdigest(), count))
+        return self._written
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: ASCII, sorted keys, no spaces, one newline at the end."""
-        return b"".join(self._pieces())
+        whole = io.BytesIO()
+        whole.writelines(self.pieces())  # `join` would keep all pieces beside the whole
+        return whole.getvalue()
 
-    def _pieces(self) -> Iterator[bytes]:
-        """The canonical JSON, a thousand entries at a time: with 100,000 files it is tens of megabytes."""
-        yield _HEAD
-        for start in range(0, len(self.entries), _ENTRIES_A_PIECE):
-            texts = map(_entry_text, self.entries[start : start + _ENTRIES_A_PIECE])
-            yield (("," if start else "") + ",".join(texts)).encode()
-        rest = {
+    def pieces(self) -> Iterator[bytes]:
+        """The canonical JSON in pieces: with 100,000 files it is tens of megabytes."""
+        return pieces(self.entries, self._rest())
+
+    def _rest(self) -> dict[str, object]:
+        return {
             "format": FORMAT,
             "layout": str(self.key.layout),
             "proof": str(self.proof),
@@ -148,159 +170,178 @@ class Manifest:
             "revision": self.key.revision,
             "type": str(self.key.repo.type),
         }
-        yield b"]," + json.dumps(rest, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()[1:] + b"\n"
+
+    @classmethod
+    def recorded(cls, key: SnapshotKey, entries: Iterable[Entry], proof: Callable[[], Proof]) -> Manifest:
+        """A manifest of entries as they come, whose id is computed on the way.
+
+        Args:
+            key: which snapshot.
+            entries: sorted by path; walked over once.
+            proof: asked when all have come.
+
+        Raises:
+            ManifestInvalid: they cannot be a manifest's.
+            Failure: as `entries`.
+        """
+        found = Entries(())
+        digest, count = hashlib.sha256(HEAD), len(HEAD)
+        for text in texts(found.taken(_checked(entries, str(key)))):
+            digest.update(text.encode())
+            count += len(text)
+        manifest = cls(key, proof(), found if len(found) > _FEW else tuple(found))
+        end = b"]," + tail(manifest._rest())
+        digest.update(end)
+        object.__setattr__(manifest, "_written", (digest.hexdigest(), count + len(end)))
+        return manifest
 
     @classmethod
     def from_bytes(cls, data: bytes, expected_id: str | None = None) -> Manifest:
+        """Reads and validates a manifest that is in memory (see `from_pieces`)."""
+        view = memoryview(data)
+        return cls.from_pieces(
+            lambda: (bytes(view[at : at + _WINDOW_BYTES]) for at in range(0, len(view), _WINDOW_BYTES)), expected_id
+        )
+
+    @classmethod
+    def from_pieces(cls, read: Callable[[], Iterable[bytes]], expected_id: str | None = None) -> Manifest:
         """Reads and validates a manifest.
 
         Args:
-            data: what a store or the disk gave.
+            read: begins to give what a store or the disk has, in pieces of any size; called again where what came was
+                none, to tell why.
             expected_id: the id under which it was kept; None where none is known.
 
         Raises:
-            ManifestCorrupt: `data` does not hash to `expected_id`.
+            ManifestCorrupt: it does not hash to `expected_id`.
             ManifestInvalid: it is not canonical, not of format 1, out of bounds, or could escape its root.
+            Failure: as `read`.
         """
         name = expected_id or "manifest"
-        if expected_id is not None:
-            found = hashlib.sha256(data).hexdigest()
-            if found != expected_id:
-                raise ManifestCorrupt(expected_id, f"its content hashes to {found}")
-        if len(data) > MAX_MANIFEST_BYTES:
-            raise ManifestInvalid(name, f"{len(data)} bytes; at most {MAX_MANIFEST_BYTES} are read")
+        data = _Counted(read(), name)
         try:
-            manifest = _read(_parsed(data))
-        except Failure as failure:
-            if isinstance(failure, ManifestInvalid):
-                raise
-            raise ManifestInvalid(name, str(failure)) from failure
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ManifestInvalid(name, f"{type(error).__name__}: {error}"[:300]) from error
-        if not manifest.is_written_as(data):
-            raise ManifestInvalid(name, "it is not in canonical form")
-        object.__setattr__(manifest, "_id", expected_id or hashlib.sha256(data).hexdigest())
+            manifest = cls._read(data, name)
+        except (Failure, *_PARSING) as error:
+            data.finish(expected_id)
+            raise _refusal(error, read, name) from error
+        object.__setattr__(manifest, "_written", data.finish(expected_id))
         return manifest
 
-    def is_written_as(self, data: bytes) -> bool:
-        """Whether `data` is its canonical JSON."""
-        view, at = memoryview(data), 0
-        for piece in self._pieces():
-            if view[at : at + len(piece)] != piece:
-                return False
-            at += len(piece)
-        return at == len(data)
+    @classmethod
+    def _read(cls, data: Iterable[bytes], name: str) -> Manifest:
+        reading = Reading(data)
+        entries = gathered(reading.entries(), name)
+        manifest = cls(*_key_and_proof(json.loads(b"{" + reading.tail)), entries)
+        if tail(manifest._rest()) != reading.tail:
+            raise NotCanonical("it is not in canonical form")
+        return manifest
 
 
-def _entry_text(entry: Entry) -> str:
-    """One entry's canonical JSON: keys in order; digests are hexadecimal and need no quoting."""
-    match entry:
-        case FileEntry():
-            chunks = ",".join(f'"{chunk}"' for chunk in entry.chunks)
-            return (
-                f'{{"chunks":[{chunks}],"kind":"file","mode":{entry.mode},"path":{_quoted(entry.path)},'
-                f'"sha256":"{entry.sha256}","size_bytes":{entry.size_bytes}}}'
-            )
-        case LinkEntry():
-            return f'{{"kind":"link","path":{_quoted(entry.path)},"target":{_quoted(entry.target)}}}'
-        case PointerEntry():
-            quoted = f'"path":{_quoted(entry.path)},"text":{_quoted(entry.text)}'
-            return f'{{"kind":"pointer","mode":{entry.mode},{quoted}}}'
+class _Counted:
+    """What is read of a manifest, hashed and counted as it passes.
+
+    Args:
+        data: in pieces.
+        name: the manifest's, for messages.
+    """
+
+    def __init__(self, data: Iterable[bytes], name: str) -> None:
+        self._data = iter(data)
+        self._name = name
+        self._digest = hashlib.sha256()
+        self._count = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._data:
+            self._count += len(piece)
+            if self._count > MAX_MANIFEST_BYTES:
+                raise ManifestInvalid(self._name, f"more than the {MAX_MANIFEST_BYTES} bytes that are read")
+            self._digest.update(piece)
+            yield piece
+
+    def finish(self, expected_id: str | None) -> tuple[str, int]:
+        """Takes what is left; the digest and the count of all of it.
+
+        Raises:
+            ManifestCorrupt: the digest is not `expected_id`.
+            ManifestInvalid: there is too much.
+        """
+        for _ in self:
+            pass
+        found = self._digest.hexdigest()
+        if expected_id not in {None, found}:
+            raise ManifestCorrupt(self._name, f"its content hashes to {found}")
+        return found, self._count
 
 
-def _read(document: Any) -> Manifest:  # noqa: ANN401 - JSON from outside; every access below checks its type
-    _exactly(document, "format", "layout", "type", "repo_id", "revision", "proof", "chunk_bytes", "entries")
+def gathered(entries: Iterable[Entry], name: str) -> Sequence[Entry]:
+    """Validates what entries may not do to each other, and packs them where they are very many.
+
+    Args:
+        entries: sorted by path.
+        name: the manifest's, for messages.
+
+    Raises:
+        ManifestInvalid: they cannot be a manifest's.
+    """
+    checked = _checked(entries, name)
+    few = tuple(itertools.islice(checked, _FEW + 1))
+    return few if len(few) <= _FEW else Entries(itertools.chain(few, checked))
+
+
+def _checked(entries: Iterable[Entry], name: str) -> Iterator[Entry]:
+    """The same entries.
+
+    All that begin with the path of one follow it without a gap, so those of the last ones that are still the beginning
+    of the present path are all that it could lie below.
+    """
+    count, last = 0, ""
+    above: list[str] = []
+    for entry in entries:
+        path = entry.path
+        if path <= last:
+            raise ManifestInvalid(name, "entries are not sorted by path, or one is there twice")
+        hidden = private_part(path)
+        if hidden is not None:
+            raise ManifestInvalid(path, f"{hidden!r} is never part of a snapshot")
+        while above and not path.startswith(above[-1]):
+            above.pop()
+        if above and any(path[len(beginning)] == "/" for beginning in above):
+            raise ManifestInvalid(path, "it lies below an entry that is no directory")
+        above.append(path)
+        last = path
+        count += 1
+        if count > MAX_ENTRIES:
+            raise ManifestInvalid(name, f"more than {MAX_ENTRIES} entries")
+        yield entry
+    if count == 0:
+        raise ManifestInvalid(name, f"0 entries; 1 to {MAX_ENTRIES} are allowed")
+
+
+def _key_and_proof(document: Any) -> tuple[SnapshotKey, Proof]:  # noqa: ANN401 - JSON from outside
+    require_keys(document, _REST)
+    if type(document["format"]) is not int or document["format"] != FORMAT:
+        raise ManifestInvalid("manifest", f"format {document['format']!r}, chunks of {CHUNK_BYTES} bytes")
+    repo = RepoId(RepoType(document["type"]), text_of(document["repo_id"]))
+    return SnapshotKey(LayoutName(document["layout"]), repo, text_of(document["revision"])), Proof(document["proof"])
+
+
+def _refusal(error: Exception, read: Callable[[], Iterable[bytes]], name: str) -> ManifestInvalid:
+    """What to say of bytes that are no manifest: what the JSON library finds in them, where there is nothing better."""
+    if isinstance(error, NotCanonical):
+        try:
+            _diagnose(json.loads(b"".join(read())))
+        except (Failure, *_PARSING) as found:
+            error = found
+    if isinstance(error, ManifestInvalid):
+        return error
+    detail = str(error) if isinstance(error, Failure | NotCanonical) else f"{type(error).__name__}: {error}"
+    return ManifestInvalid(name, detail[:300])
+
+
+def _diagnose(document: Any) -> None:  # noqa: ANN401 - JSON from outside
+    require_keys(document, _REST | {"chunk_bytes", "entries"})
     if document["format"] != FORMAT or document["chunk_bytes"] != CHUNK_BYTES:
         raise ManifestInvalid("manifest", f"format {document['format']!r}, chunks of {document['chunk_bytes']!r} bytes")
-    entries = document["entries"]
-    if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
-        raise ManifestInvalid("manifest", "entries is not a list, or too long")
-    if not all(isinstance(entry, Entry) for entry in entries):
-        raise ManifestInvalid("manifest", "one of the entries is none")
-    key = SnapshotKey(
-        LayoutName(document["layout"]),
-        RepoId(RepoType(document["type"]), _text(document["repo_id"])),
-        _text(document["revision"]),
-    )
-    return Manifest(key, Proof(document["proof"]), tuple(entries))
-
-
-def _parsed(data: bytes) -> Any:  # noqa: ANN401 - JSON from outside
-    """The document with its entries as their types.
-
-    A canonical manifest is read a window at a time: its text as a whole would be a second copy of it. Whatever looks
-    otherwise is left to the JSON library, which says what is wrong.
-    """
-    entries: list[Entry | dict[str, Any]] = []
-    decoder = json.JSONDecoder(object_hook=_entry_or_document)
-    at, window_bytes = len(_HEAD), _WINDOW_BYTES
-    while data.startswith(_HEAD) and len(entries) < MAX_ENTRIES:
-        window = data[at : at + window_bytes].decode("latin-1")
-        inside = 0
-        try:
-            while window[inside : inside + 1] == "{":
-                entry, end = decoder.raw_decode(window, inside)
-                if window[end : end + 1] not in {",", "]"}:
-                    break  # the window ends here, or this is not canonical
-                entries.append(entry)
-                inside = end + 1
-                if window[end] == "]":
-                    rest = json.loads(b"{" + data[at + inside + 1 :])
-                    return {**json.loads(_HEAD + b"]}"), **rest, "entries": entries}
-        except json.JSONDecodeError:
-            pass  # cut by the window's end, most likely
-        if inside == 0:
-            if at + window_bytes >= len(data):
-                break
-            window_bytes *= 2  # one entry, such as a long list, is larger than the window
-        at += inside
-    return json.loads(data, object_hook=_entry_or_document)
-
-
-def _entry_or_document(document: dict[str, Any]) -> Entry | dict[str, Any]:
-    """Turns an entry into its type as soon as it is parsed; `_read` judges whatever is none.
-
-    A whole manifest of dictionaries would take three times as much memory.
-    """
-    return _read_entry(document) if "kind" in document else document
-
-
-def _read_entry(document: Any) -> Entry:  # noqa: ANN401 - as above
-    kind = document["kind"]
-    path = RelPath(_text(document["path"]))
-    if kind == "file":
-        _exactly(document, "kind", "path", "size_bytes", "mode", "sha256", "chunks")
-        chunks = document["chunks"]
-        if not isinstance(chunks, list):
-            raise ManifestInvalid(path, "chunks is not a list")
-        return FileEntry(
-            path,
-            _integer(document["size_bytes"]),
-            _integer(document["mode"]),
-            _text(document["sha256"]),
-            tuple(_text(chunk) for chunk in chunks),
-        )
-    if kind == "link":
-        _exactly(document, "kind", "path", "target")
-        return LinkEntry(path, _text(document["target"]))
-    if kind == "pointer":
-        _exactly(document, "kind", "path", "text", "mode")
-        return PointerEntry(path, _text(document["text"]), _integer(document["mode"]))
-    raise ManifestInvalid(path, f"an entry of the unknown kind {kind!r}")
-
-
-def _exactly(document: dict[str, object], *keys: str) -> None:
-    if not isinstance(document, dict) or set(document) != set(keys):
-        raise ManifestInvalid("manifest", f"expected exactly the keys {', '.join(keys)}")
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ManifestInvalid("manifest", f"expected text, found {value!r}"[:200])
-    return value
-
-
-def _integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ManifestInvalid("manifest", f"expected an integer, found {value!r}"[:200])
-    return value
+    for entry in document["entries"]:
+        read_entry(entry)

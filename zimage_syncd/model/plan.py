@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, overload
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.manifest import Entry, FileEntry, Manifest
@@ -105,6 +109,93 @@ class Refuse:
 Action = Keep | Fetch | Repair | Link | SetMode | Refuse
 
 
+class Actions(Sequence[Action]):
+    """One action for each entry of a manifest, in its order.
+
+    Only which of the different actions each entry has is kept: with 100,000 files nearly all have the same one.
+    """
+
+    def __init__(self, entries: Sequence[Entry], actions: Iterable[Action] = ()) -> None:
+        """Begins with some.
+
+        Args:
+            entries: a manifest's.
+            actions: of the first entries, in order; the others have none until `put` gives them one.
+        """
+        self._entries = entries
+        self._numbers = array("I", bytes(array("I").itemsize * len(entries)))
+        self._kinds: list[_Without] = []
+        self._known: dict[_Without, int] = {}
+        for index, action in enumerate(actions):
+            self.put(index, action)
+
+    def put(self, index: int, action: Action) -> None:
+        """Gives an entry its action; from one thread at a time."""
+        values = tuple(getattr(action, name) for name in _FIELDS[type(action)])
+        without = (type(action), values)
+        number = self._known.setdefault(without, len(self._kinds))
+        if number == len(self._kinds):
+            self._kinds.append(without)
+        self._numbers[index] = number
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Action]:
+        return (_with(entry, self._kinds[number]) for entry, number in zip(self._entries, self._numbers, strict=True))
+
+    @overload
+    def __getitem__(self, index: int) -> Action: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Action]: ...
+
+    def __getitem__(self, index: int | slice) -> Action | Sequence[Action]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return _with(self._entries[index], self._kinds[self._numbers[index]])
+
+    def changes(self) -> Iterator[Action]:
+        """All but those that keep their entry."""
+        kept = {number for number, (kind, _) in enumerate(self._kinds) if kind is Keep}
+        if kept.issuperset(self._numbers):
+            return iter(())
+        chosen = ((entry, number) for entry, number in zip(self._entries, self._numbers, strict=True))
+        return (_with(entry, self._kinds[number]) for entry, number in chosen if number not in kept)
+
+    def count(self, value: object) -> int:
+        """How many are of a kind, such as `Keep`; of an action, how many are equal to it."""
+        if not isinstance(value, type):
+            return super().count(value)
+        return sum(
+            count for number, count in Counter(self._numbers).items() if issubclass(self._kinds[number][0], value)
+        )
+
+    def count_kept(self, beginning: str) -> int:
+        """How many keep their entry for a reason that begins so."""
+        kept = {
+            number
+            for number, (kind, values) in enumerate(self._kinds)
+            if kind is Keep and values[0].startswith(beginning)
+        }
+        return sum(count for number, count in Counter(self._numbers).items() if number in kept)
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind) if field.name != "entry")
+    for kind in (Keep, Fetch, Repair, Link, SetMode, Refuse)
+}
+
+_Without = tuple[type[Action], tuple[Any, ...]]
+"""An action without its entry."""
+
+
+def _with(entry: Entry, without: _Without) -> Action:
+    kind, values = without
+    make: Callable[..., Action] = kind
+    return make(entry, *values)
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotPlan:
     """What happens to one snapshot."""
@@ -117,7 +208,7 @@ class SnapshotPlan:
     """How its payload arrives."""
     directory: str
     """The absolute path that `from_pretrained` will take."""
-    actions: tuple[Action, ...]
+    actions: Actions
     """One for each entry."""
 
     @property
@@ -129,12 +220,12 @@ class SnapshotPlan:
     def fetch_bytes(self) -> int:
         """Bytes to read from sources."""
         read = (Repair,) if self.links_payload else (Fetch, Repair)
-        return sum(action.fetch_bytes for action in self.actions if isinstance(action, read))
+        return sum(action.fetch_bytes for action in self.actions.changes() if isinstance(action, read))
 
     @property
     def is_empty(self) -> bool:
         """Whether everything is there already."""
-        return all(isinstance(action, Keep) for action in self.actions)
+        return self.actions.count(Keep) == len(self.actions)
 
 
 @dataclass(frozen=True, slots=True)

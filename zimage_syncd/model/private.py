@@ -5,6 +5,7 @@ One list for manifests (which are refused when they hold one) and for layouts (w
 
 from __future__ import annotations
 
+import functools
 import re
 
 STATE_DIRECTORY = ".zimage-syncd"
@@ -34,6 +35,9 @@ _SUSPECT = re.compile(
 """What every private path holds somewhere; of 100,000 paths of a cache hardly one does, and only these are taken
 apart."""
 
+_DIRECTORIES = 64
+"""That are remembered: paths come in order."""
+
 _REPOSITORY = re.compile(r"(?:models|datasets|spaces)--.+")
 
 
@@ -43,7 +47,9 @@ def private_part(path: str) -> str | None:
     A Hugging Face snapshot's own names (below `snapshots/<commit>/`) are the publisher's: a `poetry.lock` or a
     `notes.tmp` there is payload, since the library's temporary files lie in `blobs/`.
     """
-    if _SUSPECT.search(path) is None:
+    directory, slash, name = path.rpartition("/")
+    plain = "." not in name and name not in _AT_THE_TOP
+    if (plain or _SUSPECT.search(slash + name) is None) and not _is_suspect(directory):
         return None
     parts = path.split("/")
     published = _published_from(parts)
@@ -55,6 +61,11 @@ def private_part(path: str) -> str | None:
         if depth < published and _is_temporary(part, in_blobs="blobs" in parts[:depth]):
             return part
     return None
+
+
+@functools.lru_cache(_DIRECTORIES)
+def _is_suspect(directory: str) -> bool:
+    return _SUSPECT.search(directory) is not None
 
 
 def _published_from(parts: list[str]) -> int:

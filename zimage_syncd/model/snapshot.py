@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -109,6 +110,24 @@ class ExpectedDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class FileStat:
+    """What `lstat` says of a payload file."""
+
+    inode: int
+    """st_ino."""
+    size_bytes: int
+    """st_size."""
+    mtime_ns: int
+    """st_mtime_ns."""
+    ctime_ns: int
+    """st_ctime_ns."""
+    mode: int
+    """Permission bits, 0 to 0o777."""
+    links: int = 1
+    """st_nlink: more than 1 where the file is hard-linked elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalFile:
     """One payload file of a snapshot, as it lies on disk."""
 
@@ -122,6 +141,8 @@ class LocalFile:
     """What it must hash to, where that is known from elsewhere."""
     linked_to: str | None = None
     """The absolute path in a recorded store that a symlink at `path` leads to; None for a file of its own."""
+    stat: FileStat | None = None
+    """What `lstat` said when it was found; None for one that is linked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +209,9 @@ class LocalSnapshot:
     """Branches and tags that point at it, sorted; the revision itself where there are none."""
     directory: RelPath
     """What `from_pretrained` takes, from the cache directory."""
-    files: tuple[LocalFile, ...]
+    files: Sequence[LocalFile]
     """Payload, sorted by path; for shared blobs also those outside the repository's directory."""
-    links: tuple[LocalLink, ...]
+    links: Sequence[LocalLink]
     """Relative symlinks, sorted by path."""
     pointers: tuple[LocalPointer, ...]
     """Pointers, sorted by path."""
@@ -200,4 +221,5 @@ class LocalSnapshot:
     @property
     def size_bytes(self) -> int:
         """Bytes of payload."""
-        return sum(file.size_bytes for file in self.files)
+        known = getattr(self.files, "size_bytes", None)
+        return known if isinstance(known, int) else sum(file.size_bytes for file in self.files)

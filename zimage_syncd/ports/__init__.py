@@ -1,6 +1,7 @@
 """The small protocols that jobs need: who implements them is known to the composition alone."""
 
-from zimage_syncd.ports.disk import Absent, Disk, FileStat, Other, Partial, Reader, Seen, SeenFile, SeenLink, file_stat
+from zimage_syncd.model.snapshot import FileStat
+from zimage_syncd.ports.disk import Absent, Disk, Other, Partial, Reader, Seen, SeenFile, SeenLink, file_stat
 from zimage_syncd.ports.layout import Layout
 from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
 from zimage_syncd.ports.sources import (

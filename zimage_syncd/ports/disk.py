@@ -10,24 +10,7 @@ from typing import Protocol
 from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
-
-
-@dataclass(frozen=True, slots=True)
-class FileStat:
-    """What `lstat` says of a payload file."""
-
-    inode: int
-    """st_ino."""
-    size_bytes: int
-    """st_size."""
-    mtime_ns: int
-    """st_mtime_ns."""
-    ctime_ns: int
-    """st_ctime_ns."""
-    mode: int
-    """Permission bits, 0 to 0o777."""
-    links: int = 1
-    """st_nlink: more than 1 where the file is hard-linked elsewhere."""
+from zimage_syncd.model.snapshot import FileStat
 
 
 def file_stat(status: os.stat_result) -> FileStat:

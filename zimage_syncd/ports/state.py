@@ -11,8 +11,7 @@ from zimage_syncd.model.health import HealthRequest, HealthResult
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.report import Report
-from zimage_syncd.model.snapshot import SnapshotKey
-from zimage_syncd.ports.disk import FileStat
+from zimage_syncd.model.snapshot import FileStat, SnapshotKey
 from zimage_syncd.ports.progress import Cancel
 
 
@@ -53,6 +52,9 @@ class Ledger(Protocol):
 
     def lookup(self, path: RelPath, stat: FileStat) -> LedgerEntry | None:
         """What is known of a file, unless its stat has changed since."""
+
+    def digests(self, path: RelPath, stat: FileStat) -> FileDigests | None:
+        """The same without the time."""
 
     def was_good(self, path: RelPath, mtime_ns: int, sha256: str) -> bool:
         """Whether a file was recorded with this content and this time of modification.

@@ -22,6 +22,8 @@ _LISTED_FROM = 500
 _LISTED_AT_MOST = 100
 """Listed objects for each blob that is looked for: in an archive of millions, questions are the shorter way."""
 
+_SIZE_BYTES = 8
+
 _NAMED = 3
 """How many missing blobs a message names; the rest is counted."""
 
@@ -99,15 +101,25 @@ class Blobs:
         return not self._objections(manifest)
 
     def _objections(self, manifest: Manifest) -> list[str]:
-        wanted = {(file.sha256, file.size_bytes): file for file in manifest.files}
-        if len(wanted) >= _LISTED_FROM:
-            for blob in itertools.islice(self.all(), _LISTED_AT_MOST * len(wanted)):
-                wanted.pop((blob.sha256, blob.size_bytes), None)
-                if not wanted:
-                    return []
+        missing: set[bytes] | None = None
+        if len(manifest.files) >= _LISTED_FROM:
+            missing = self._not_listed({_mark(sha256, size_bytes) for sha256, size_bytes in manifest.blobs()})
+            if not missing:
+                return []
         # What a listing lacks is asked for by itself: not every store lists at once what was just written.
+        marked = ((_mark(bytes.fromhex(file.sha256), file.size_bytes), file) for file in manifest.files)
+        wanted = {mark: file for mark, file in marked if missing is None or mark in missing}
         with ThreadPoolExecutor(_CHECKERS, thread_name_prefix="blobs") as pool:
             return [objection for objection in pool.map(self._objection, wanted.values()) if objection]
+
+    def _not_listed(self, wanted: set[bytes]) -> set[bytes]:
+        """Which of the wanted ones a listing lacks; it is ended when none is left, or when it becomes too long."""
+        for info in itertools.islice(self._store.scan(BLOBS), _LISTED_AT_MOST * len(wanted)):
+            if sha256 := blob_of(info.key):
+                wanted.discard(_mark(bytes.fromhex(sha256), info.size_bytes))
+            if not wanted:
+                break
+        return wanted
 
     def _objection(self, file: FileEntry) -> str:
         info = self._store.head(blob_key(file.sha256))
@@ -116,3 +128,8 @@ class Blobs:
         if info.size_bytes != file.size_bytes:
             return f"{file.path}: blob {file.sha256} has {info.size_bytes} bytes, expected {file.size_bytes}"
         return ""
+
+
+def _mark(sha256: bytes, size_bytes: int) -> bytes:
+    """A blob and its size, in 40 bytes: of 100,000 the entries themselves would be 50 MB."""
+    return sha256 + size_bytes.to_bytes(_SIZE_BYTES)

@@ -89,7 +89,8 @@ class OpenIntent:
         self._store = store
         self._clock = clock
         self._key = key
-        self._values = values
+        # As it is written, but for the time, whose key sorts last: of 100,000 digests the list itself is 12 MB.
+        self._beginning = to_bytes(values).removesuffix(b"}\n")
         self._lock = threading.Lock()
         self._written_s = 0.0
 
@@ -119,5 +120,6 @@ class OpenIntent:
     def _write(self) -> None:
         # The time is taken first: a write that takes long must not make the intent seem younger than it is.
         written_s = self._clock.monotonic_s()
-        self._store.put(self._key, to_bytes(self._values | {"renewed_at": time_text(self._clock.now())}))
+        end = f',"renewed_at":"{time_text(self._clock.now())}"}}\n'
+        self._store.put(self._key, self._beginning + end.encode())
         self._written_s = written_s

@@ -84,7 +84,7 @@ def blob_key(sha256: str) -> str:
 def blob_of(key: str) -> str | None:
     """The digest of the blob that lies at a key, or None."""
     sha256 = key.rpartition("/")[2]
-    return sha256 if is_sha256(sha256) and key == blob_key(sha256) else None
+    return sha256 if key == f"{BLOBS}{sha256[:2]}/{sha256}" and is_sha256(sha256) else None
 
 
 @dataclass(frozen=True, slots=True)

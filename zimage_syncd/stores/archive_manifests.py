@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 from zimage_syncd.model.failures import ManifestInvalid, NotInStore, ObjectMissing, UsageInvalid
 from zimage_syncd.model.manifest import MAX_MANIFEST_BYTES, Manifest
@@ -19,8 +21,22 @@ from zimage_syncd.stores.object_store import ObjectStore
 
 _MIN_PREFIX_CHARS = 8
 
+_SMALL_BYTES = 2**20
+_PIECE_BYTES = 2**18
+
+_Place = tuple[ManifestKey, int]
+"""Where a manifest lies, and how many bytes it has there."""
+
 Owns = Callable[[SnapshotKey, RelPath], bool]
 """Whether a manifest of a snapshot may have an entry at a path; the layouts know."""
+
+
+@runtime_checkable
+class TakesPieces(Protocol):
+    """A store to which an object can be given without ever being in memory as a whole."""
+
+    def put_pieces(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Writes or replaces an object, as `ObjectStore.put` does."""
 
 
 class Manifests:
@@ -35,15 +51,15 @@ class Manifests:
         self._store = store
         self._owns = owns
         self._lock = threading.Lock()
-        self._places: dict[str, tuple[ManifestKey, ...]] = {}
+        self._places: dict[str, tuple[_Place, ...]] = {}
 
     def ids(self) -> Iterator[str]:
         """All ids, each once."""
         seen: set[str] = set()
-        for place in self._scan():
-            if place.manifest_id not in seen:
-                seen.add(place.manifest_id)
-                yield place.manifest_id
+        for key, _ in self._scan():
+            if key.manifest_id not in seen:
+                seen.add(key.manifest_id)
+                yield key.manifest_id
 
     def find_ids(self, prefix: str) -> list[str]:
         """All ids that begin with 8 and more digits, sorted.
@@ -65,13 +81,12 @@ class Manifests:
             ManifestInvalid: it cannot be trusted.
         """
         found: Manifest | None = None
-        for place in self._located(manifest_id):
+        for key, size_bytes in self._located(manifest_id):
             try:
-                data = self._store.get(place.key, MAX_MANIFEST_BYTES)
+                found = Manifest.from_pieces(partial(self._pieces, key.key, size_bytes), manifest_id)
             except ObjectMissing:
                 continue
-            found = Manifest.from_bytes(data, manifest_id)
-            if (found.key.layout, found.key.repo) == (place.layout, place.repo):
+            if (found.key.layout, found.key.repo) == (key.layout, key.repo):
                 self._check_paths(found)
                 return found
         where = self._store.describe()
@@ -79,36 +94,49 @@ class Manifests:
             raise ManifestInvalid(f"{where}: {manifest_id}", f"it lies under another name than {found.key}")
         raise NotInStore(repr(manifest_id)[1:101], f"{where} has no manifest of this id")
 
+    def _pieces(self, key: str, size_bytes: int) -> Iterator[bytes]:
+        """A small one in one request; a large one as it comes, for the whole of it would be a second copy."""
+        if size_bytes <= _SMALL_BYTES or size_bytes > MAX_MANIFEST_BYTES:
+            yield self._store.get(key, MAX_MANIFEST_BYTES)
+            return
+        buffer = memoryview(bytearray(_PIECE_BYTES))
+        for piece in self._store.read(key, 0, size_bytes, buffer):
+            yield bytes(piece)
+
     def save(self, manifest: Manifest) -> None:
         """Writes a manifest unless it is there: its key says its content."""
-        if not self.has(manifest):
+        if self.has(manifest):
+            return
+        if isinstance(self._store, TakesPieces):
+            self._store.put_pieces(_key_of(manifest), manifest.pieces())
+        else:
             self._store.put(_key_of(manifest), manifest.to_bytes())
 
     def has(self, manifest: Manifest) -> bool:
         """Whether a manifest is there, as far as its key and its size tell."""
         info = self._store.head(_key_of(manifest))
-        return info is not None and info.size_bytes == len(manifest.to_bytes())
+        return info is not None and info.size_bytes == manifest.json_bytes
 
-    def _located(self, manifest_id: str) -> tuple[ManifestKey, ...]:
+    def _located(self, manifest_id: str) -> tuple[_Place, ...]:
         if not is_sha256(manifest_id):
             return ()
         with self._lock:
             known = self._places.get(manifest_id, ())
         return known or self._survey().get(manifest_id, ())
 
-    def _survey(self) -> dict[str, tuple[ManifestKey, ...]]:
-        places: defaultdict[str, tuple[ManifestKey, ...]] = defaultdict(tuple)
+    def _survey(self) -> dict[str, tuple[_Place, ...]]:
+        places: defaultdict[str, tuple[_Place, ...]] = defaultdict(tuple)
         for place in self._scan():
-            places[place.manifest_id] += (place,)
+            places[place[0].manifest_id] += (place,)
         with self._lock:
             self._places = dict(places)
             return self._places
 
-    def _scan(self) -> Iterator[ManifestKey]:
+    def _scan(self) -> Iterator[_Place]:
         for info in self._store.scan(MANIFESTS):
-            place = ManifestKey.parse(info.key)
-            if place is not None:
-                yield place
+            key = ManifestKey.parse(info.key)
+            if key is not None:
+                yield key, info.size_bytes
 
     def _check_paths(self, manifest: Manifest) -> None:
         for entry in manifest.entries:

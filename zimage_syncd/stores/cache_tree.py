@@ -126,7 +126,8 @@ class CacheTree:
         local = next((local for local in self._whole() if place in _places(local)), None)
         if local is None:
             raise NotInStore(str(place), f"{self.describe()} has it no more, or not whole")
-        manifest = record(local, self._digests(local, on_bytes))
+        digests = self._digests(local, on_bytes)
+        manifest = record(local, lambda _number, file: digests[file.path])
         with self._lock:
             self._hashed[manifest.id] = manifest
         return manifest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -99,9 +99,13 @@ class DirectoryStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Writes or replaces an object, durably."""
+        self.put_pieces(key, (data,))
+
+    def put_pieces(self, key: str, pieces: Iterable[bytes]) -> None:
+        """The same, of an object that comes in pieces."""
         path = keys.checked_key(key)
         with translated(self._root, self._path(path), "write"):
-            temporary = self._write_hidden(path, data)
+            temporary = self._write_hidden(path, pieces)
             self._rename(temporary, path)
 
     def create(self, key: str, data: bytes) -> bool:
@@ -114,7 +118,7 @@ class DirectoryStore:
         with translated(self._root, target, "write"):
             if os.path.lexists(target):
                 return False
-            temporary = self._write_hidden(path, data)
+            temporary = self._write_hidden(path, (data,))
             try:
                 os.link(temporary, target)
             except FileExistsError:
@@ -165,7 +169,7 @@ class DirectoryStore:
         marker = self._path(RelPath(keys.temporary_name("clock", self._owner)))
         try:
             with translated(self._root, marker, "write"):
-                write_new(marker, b"")
+                write_new(marker, ())
                 try:
                     return _time(os.stat(marker))
                 finally:
@@ -189,7 +193,7 @@ class DirectoryStore:
         """
         start = keys.checked_prefix(prefix)
         found = []
-        for path, status in walk(self._root, start):
+        for path, status in walk(self._root, start, wanted=lambda name: keys.object_name(name) is not None):
             above, slash, name = path.rpartition("/")
             object_name = keys.object_name(name)
             if object_name is not None and (key := f"{above}{slash}{object_name}").startswith(start):
@@ -219,11 +223,11 @@ class DirectoryStore:
     def _path(self, path: RelPath) -> str:
         return os.path.join(self._root, path)
 
-    def _write_hidden(self, path: RelPath, data: bytes) -> str:
+    def _write_hidden(self, path: RelPath, pieces: Iterable[bytes]) -> str:
         make_parents(self._root, path)
         directory = os.path.dirname(self._path(path))
         temporary = os.path.join(directory, keys.temporary_name(path.name, self._owner))
-        write_new(temporary, data)
+        write_new(temporary, pieces)
         return temporary
 
     def _rename(self, temporary: str, path: RelPath) -> None:

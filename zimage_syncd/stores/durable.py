@@ -6,13 +6,18 @@ For the objects of a store that is a directory; payload of caches is `disk/write
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 from zimage_syncd.model.path import RelPath
 
 
-def write_new(path: str, data: bytes) -> None:
+def write_new(path: str, pieces: Iterable[bytes]) -> None:
     """Writes a file that must not exist, and fsyncs it; nothing is left of it after a failure.
+
+    Args:
+        path: where.
+        pieces: its content.
 
     Raises:
         OSError: it exists, or cannot be written.
@@ -20,7 +25,7 @@ def write_new(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         with open(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(descriptor)
     except BaseException:

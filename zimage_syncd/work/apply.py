@@ -6,6 +6,7 @@ A library that looks in the middle finds either no snapshot or a whole one: `ref
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ from zimage_syncd.work.at_hand import find_at_hand
 from zimage_syncd.work.gathering import Gather, Gathered
 from zimage_syncd.work.transfer import Transfer
 
+_A_PORTION = 2000
+"""Actions that are under way together: each holds some objects until its file has its final name."""
+
 _AT_THE_TOP = RelPath("trial")
 """Stands for the cache directory itself, where reflinks are tried."""
 
@@ -47,7 +51,9 @@ class Applied:
     findings: list[Finding] = field(default_factory=list)
     """Sources that served something wrong."""
     gathered: Gathered = field(default_factory=Gathered)
-    """What the transfer did."""
+    """What the transfer did, but for the files: those that failed are in `failed`."""
+    finished: list[FileEntry] = field(default_factory=list)
+    """Files that have their final names, where somebody asks for them."""
     linked_bytes: int = 0
     """Payload that arrived as a link."""
     linked_files: int = 0
@@ -73,6 +79,8 @@ class Applier:
         sources: Sequence[ChunkSource],
         awaited: Iterable[RelPath] = (),
         brought: Sequence[FileEntry] = (),
+        *,
+        more_to_come: bool = False,
     ) -> Applied:
         """Does what the plan says; what failed is in the result, and the rest is done.
 
@@ -81,27 +89,26 @@ class Applier:
             sources: where chunks come from.
             awaited: payload of other snapshots of the same run, whose partials are gone on with later.
             brought: files that the same run has brought: their chunks are at hand, recorded or not.
+            more_to_come: whether the same run will ask for what this plan has brought.
 
         Raises:
             Stopped: somebody asked to stop; partials stay for the next run.
         """
         done = Applied()
-        gathers: list[Gather] = []
-        for action in plan.actions:
-            match action:
-                case Fetch() | Repair():
-                    self._payload(action, plan.mode, sources, gathers, done)
-                case SetMode(entry):
-                    self._attempt(entry, done, partial(self._set_mode, entry))
-                case Refuse(entry, reason, problem):
-                    done.failed[entry.path] = Finding(problem, entry.path, reason)
-                case Keep() | Link():
-                    pass
-        kept = [action.entry for action in plan.actions if isinstance(action, Keep)]
-        right = [*(entry for entry in kept if isinstance(entry, FileEntry)), *brought]
-        at_hand = find_at_hand(self._disk, self._shelf, [gather.file for gather in gathers], right)
-        done.gathered = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand).run(gathers)
-        done.failed.update({path: finding_of(failure) for path, failure in done.gathered.failed.items()})
+        kept = (action.entry for action in plan.actions if isinstance(action, Keep))
+        right = itertools.chain((entry for entry in kept if isinstance(entry, FileEntry)), brought)
+        at_hand = find_at_hand(self._disk, self._shelf, partial(_payload_of, plan), right)
+        transfer = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand)
+        changes = plan.actions.changes()
+        while portion := list(itertools.islice(changes, _A_PORTION)):
+            gathers = self._begun(portion, plan.mode, sources, done)
+            gathered = transfer.run(gathers)
+            done.failed.update({path: finding_of(failure) for path, failure in gathered.failed.items()})
+            done.gathered.read_bytes, done.gathered.findings = gathered.read_bytes, gathered.findings
+            finished = [gather.file for gather in gathers if gather.file.path in gathered.finished]
+            self._record(finished, gathered)
+            if more_to_come:
+                done.finished.extend(finished)
         # Of a file that failed, its failure says as much; and so it does of a store that kept it back.
         told = {(finding.problem, finding.subject) for finding in done.failed.values()}
         done.findings.extend(
@@ -109,14 +116,30 @@ class Applier:
             for item in done.gathered.findings
             if item.subject not in done.failed and (item.problem, item.subject) not in told
         )
-        self._record(plan, done)
-        self._links(plan.actions, done)
-        self._pointers(plan.actions, done)
+        self._links(plan.actions.changes(), done)
+        self._pointers(plan.actions.changes(), done)
         self._disk.sweep_partials(
-            (*(entry.path for entry in plan.manifest.entries), _AT_THE_TOP),
+            itertools.chain((entry.path for entry in plan.manifest.entries), (_AT_THE_TOP,)),
             keep=[*(file.path for file in plan.manifest.files if file.path in done.failed), *awaited],
         )
         return done
+
+    def _begun(
+        self, actions: Sequence[Action], mode: LinkMode, sources: Sequence[ChunkSource], done: Applied
+    ) -> list[Gather]:
+        """Does what needs no transfer, and gives what does."""
+        gathers: list[Gather] = []
+        for action in actions:
+            match action:
+                case Fetch() | Repair():
+                    self._payload(action, mode, sources, gathers, done)
+                case SetMode(entry):
+                    self._attempt(entry, done, partial(self._set_mode, entry))
+                case Refuse(entry, reason, problem):
+                    done.failed[entry.path] = Finding(problem, entry.path, reason)
+                case Keep() | Link():
+                    pass
+        return gathers
 
     def _attempt(self, entry: Entry, done: Applied, act: Callable[[], object]) -> bool:
         try:
@@ -209,11 +232,11 @@ class Applier:
         finally:
             os.close(descriptor)
 
-    def _record(self, plan: SnapshotPlan, done: Applied) -> None:
+    def _record(self, files: Sequence[FileEntry], gathered: Gathered) -> None:
         """Keeps what was just proved; a finished file's time of modification is one that no later write can give it."""
-        for file in plan.manifest.files:
-            stat = done.gathered.finished.get(file.path)
-            seen = self._disk.look(file.path) if stat is not None else None
+        for file in files:
+            stat = gathered.finished[file.path]
+            seen = self._disk.look(file.path)
             if isinstance(seen, SeenFile) and seen.stat == stat:
                 self._remember(file, seen.stat, settled=True)
 
@@ -221,13 +244,13 @@ class Applier:
         digests = FileDigests(entry.size_bytes, entry.sha256, "", entry.chunks)
         self._ledger.record(entry.path, stat, digests, self._clock.now(), settled=settled)
 
-    def _links(self, actions: Sequence[Action], done: Applied) -> None:
+    def _links(self, actions: Iterable[Action], done: Applied) -> None:
         for action in actions:
             if isinstance(action, Link) and isinstance(action.entry, LinkEntry):
                 entry = action.entry
                 self._attempt(entry, done, partial(self._disk.make_link, entry.path, entry.target))
 
-    def _pointers(self, actions: Sequence[Action], done: Applied) -> None:
+    def _pointers(self, actions: Iterable[Action], done: Applied) -> None:
         """Pointers are made only for a whole snapshot: a library takes a reference for a hit."""
         if done.failed:
             return
@@ -238,6 +261,10 @@ class Applier:
                 damaged = action.problem is problems.POINTER_DAMAGED
                 make = partial(self._disk.make_pointer, replace=damaged)
                 self._attempt(entry, done, partial(make, entry.path, entry.text, entry.mode))
+
+
+def _payload_of(plan: SnapshotPlan) -> Iterator[FileEntry]:
+    return (action.entry for action in plan.actions.changes() if isinstance(action, Fetch | Repair))
 
 
 def finding_of(failure: Failure) -> Finding:

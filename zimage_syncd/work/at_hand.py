@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from zimage_syncd.digest import read_pieces
@@ -42,11 +42,19 @@ class AtHand:
     Args:
         disk: the cache; None: nothing is at hand.
         places: where chunks lie, by their BLAKE3.
+        repeated: hashes (Python's) of the digests of chunks that are wanted more than once; only these are remembered
+            when they arrive. None: all are.
     """
 
-    def __init__(self, disk: Disk | None = None, places: Mapping[str, Place] | None = None) -> None:
+    def __init__(
+        self,
+        disk: Disk | None = None,
+        places: Mapping[str, Place] | None = None,
+        repeated: Container[int] | None = None,
+    ) -> None:
         self._disk = disk
         self._places = dict(places or {})
+        self._repeated = repeated
         self._lock = threading.Lock()
 
     @property
@@ -69,7 +77,9 @@ class AtHand:
             return
         with self._lock:
             for index in chunks:
-                self._places.setdefault(file.chunks[index], Place(file.path, index * CHUNK_BYTES, has_arrived=True))
+                digest = file.chunks[index]
+                if self._repeated is None or hash(digest) in self._repeated:
+                    self._places.setdefault(digest, Place(file.path, index * CHUNK_BYTES, has_arrived=True))
 
     def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
         """Yields one chunk of a file from wherever it lies (see `ports.ChunkSource.read`).
@@ -105,25 +115,34 @@ def _opened(disk: Disk, place: Place) -> int | None:
 
 
 def find_at_hand(
-    disk: Disk, shelf: ManifestShelf, wanted: Sequence[FileEntry], kept: Sequence[FileEntry] = ()
+    disk: Disk, shelf: ManifestShelf, wanted: Callable[[], Iterable[FileEntry]], kept: Iterable[FileEntry] = ()
 ) -> AtHand:
     """Looks for chunks of files in what else the same cache holds.
+
+    Of paths and digests only hashes are compared, since with 100,000 files they take tens of megabytes: where two are
+    equal by accident, a chunk is looked for in vain, or not looked for.
 
     Args:
         disk: the cache.
         shelf: the last good manifests of its snapshots.
-        wanted: files that are to be gathered; themselves they are no source.
+        wanted: gives the files that are to be gathered; themselves they are no source.
         kept: files of the same snapshot that are right.
     """
-    own = {file.path for file in wanted}
-    digests = {digest for file in wanted for digest in file.chunks}
+    own: set[int] = set()
+    digests: set[int] = set()
+    repeated: set[int] = set()
+    for file in wanted():
+        own.add(hash(file.path))
+        for mark in map(hash, file.chunks):
+            (repeated if mark in digests else digests).add(mark)
     places: dict[str, Place] = {}
     for file in itertools.chain(kept, _recorded(shelf)) if digests else ():
-        if file.path not in own and not digests.isdisjoint(file.chunks) and _is_there(disk, file):
-            for index, digest in enumerate(file.chunks):
-                if digest in digests:
-                    places.setdefault(digest, Place(file.path, index * CHUNK_BYTES))
-    return AtHand(disk, places)
+        if digests.isdisjoint(map(hash, file.chunks)) or hash(file.path) in own or not _is_there(disk, file):
+            continue
+        for index, digest in enumerate(file.chunks):
+            if hash(digest) in digests:
+                places.setdefault(digest, Place(file.path, index * CHUNK_BYTES))
+    return AtHand(disk, places, repeated)
 
 
 def _recorded(shelf: ManifestShelf) -> Iterator[FileEntry]:

@@ -159,11 +159,11 @@ def _to_archive(
         if known is not None and archive.holds(known, snapshot.names):
             site.shelf.save(known)
             return _result(snapshot, known, archive.name, sent, was_there=True)
-        with archive.announce([expected_hex(file) for file in snapshot.files if knows_sha256(file)]) as intent:
+        with archive.announce(expected_hex(file) for file in snapshot.files if knows_sha256(file)) as intent:
             digests = digests_of(site, archive, snapshot, sent, intent)
             if sent.findings:
                 return _refused(snapshot, sent.findings)
-            manifest = record(snapshot, digests)
+            manifest = record(snapshot, lambda number, _file: digests.get(number))
             recorded = last_good(site, snapshot.key, [archive])
             sent.findings.extend(refusals_of_change(manifest, recorded, accept_changed=accept_changed))
             if sent.findings:
@@ -175,7 +175,7 @@ def _to_archive(
 
 def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: Sent) -> SnapshotResult:
     """Uploads what the archive still lacks, then lets the snapshot appear."""
-    with archive.announce({file.sha256 for file in manifest.files}) as intent:
+    with archive.announce(file.sha256 for file in manifest.files) as intent:
         upload_missing(site, archive, snapshot, manifest, sent, intent)
         if sent.findings:
             return _refused(snapshot, sent.findings)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, Stopped
 from zimage_syncd.model.manifest import Entry, Manifest
-from zimage_syncd.model.plan import Action, Refuse
+from zimage_syncd.model.plan import Action, Actions, Refuse
 from zimage_syncd.ports import Cancel, Disk, OnBytes, Reader
 from zimage_syncd.work.compare import Comparison, Damage
 from zimage_syncd.work.look import Depth, Look, ToRead
@@ -54,15 +54,17 @@ class Examiner:
         self._begin_thread = begin_thread
         self._reading: set[Comparison] = set()
         self._lock = threading.Lock()
+        self._settled_entries = 0
         self.read_bytes = 0
 
-    def examine(self, manifest: Manifest, depth: Depth) -> list[Action]:
+    def examine(self, manifest: Manifest, depth: Depth) -> Actions:
         """One action for each entry, in order.
 
         Raises:
             Stopped: somebody asked to stop.
         """
-        actions: dict[int, Action] = {}
+        actions = Actions(manifest.entries)
+        self._settled_entries = 0
         tasks = (partial(self._one, entry, depth, index, actions) for index, entry in enumerate(manifest.entries))
         open_reader = partial(self._disk.reader, past_cache=depth is Depth.DEEP)
         try:
@@ -71,20 +73,25 @@ class Examiner:
             for comparison in self._reading:
                 comparison.close()
             self._reading.clear()
-        return [actions[index] for index in range(len(manifest.entries))]
+        if self._settled_entries != len(manifest.entries):
+            raise RuntimeError("an entry was left out")  # none may count as right that nobody looked at
+        return actions
 
-    def _one(
-        self, entry: Entry, depth: Depth, index: int, actions: dict[int, Action], reader: Reader
-    ) -> Sequence[Task]:
+    def _put(self, index: int, action: Action, actions: Actions) -> None:
+        with self._lock:
+            actions.put(index, action)
+            self._settled_entries += 1
+
+    def _one(self, entry: Entry, depth: Depth, index: int, actions: Actions, reader: Reader) -> Sequence[Task]:
         """Answers at once, or gives back the tasks of the comparison that the answer waits for."""
         self._cancel.check()
         answer = _settled(entry, lambda: self._look.at(entry, depth))
         if not isinstance(answer, ToRead):
-            actions[index] = answer
+            self._put(index, answer, actions)
             return ()
         return self._compare(answer, depth, index, actions).start(reader)
 
-    def _compare(self, asked: ToRead, depth: Depth, index: int, actions: dict[int, Action]) -> Comparison:
+    def _compare(self, asked: ToRead, depth: Depth, index: int, actions: Actions) -> Comparison:
         rate = self._rate if depth is Depth.DEEP else Unlimited()
 
         def on_read(count: int) -> None:
@@ -96,7 +103,7 @@ class Examiner:
 
         def finish(damage: Damage) -> None:
             self._reading.discard(comparison)
-            actions[index] = _settled(asked.entry, lambda: asked.conclude(damage))
+            self._put(index, _settled(asked.entry, lambda: asked.conclude(damage)), actions)
 
         comparison = Comparison(asked.entry, asked.descriptor, on_read, self._on_bytes, finish)
         self._reading.add(comparison)

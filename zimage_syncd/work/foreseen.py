@@ -11,9 +11,12 @@ from dataclasses import replace
 
 from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.model.plan import Action, Fetch, Keep, Repair, SnapshotPlan
+from zimage_syncd.model.plan import Action, Actions, Fetch, Keep, Repair, SnapshotPlan
 from zimage_syncd.ports import Disk, ManifestShelf
 from zimage_syncd.work.at_hand import find_at_hand
+
+_COUNTED_AT_MOST = 10_000
+"""Files. With more of them the plan keeps the sum of their bytes: what is counted here takes 1 KB for each."""
 
 
 class Foreseen:
@@ -40,7 +43,9 @@ class Foreseen:
             snapshot: one snapshot's plan.
             shares: whether a file that is missing appears by sharing the extents of the store's.
         """
-        gathered = [action for action in snapshot.actions if isinstance(action, Fetch | Repair)]
+        gathered = [action for action in snapshot.actions.changes() if isinstance(action, Fetch | Repair)]
+        if len(gathered) > _COUNTED_AT_MOST:
+            return snapshot
         if snapshot.links_payload:
             gathered = [action for action in gathered if isinstance(action, Repair)]
         lacking = {action.entry.path: self._lacking(action, shares=shares) for action in gathered}
@@ -53,7 +58,8 @@ class Foreseen:
             here.update(wanted)
             counted[entry.path] = replace(action, fetch_bytes=fetch_bytes)
         self._earlier.update(digest for file in snapshot.manifest.files for digest in file.chunks)
-        return replace(snapshot, actions=tuple(counted.get(item.entry.path, item) for item in snapshot.actions))
+        actions = (counted.get(item.entry.path, item) for item in snapshot.actions)
+        return replace(snapshot, actions=Actions(snapshot.manifest.entries, actions))
 
     def _lacking(self, action: Fetch | Repair, *, shares: bool) -> set[int]:
         """Indexes of the chunks that a file's partial lacks when it has been opened."""
@@ -70,9 +76,9 @@ class Foreseen:
         self, snapshot: SnapshotPlan, wanted: Sequence[FileEntry], lacking: Mapping[RelPath, set[int]]
     ) -> set[str]:
         """Digests of the chunks that no source has to give."""
-        kept = [action.entry for action in snapshot.actions if isinstance(action, Keep)]
-        right = [entry for entry in kept if isinstance(entry, FileEntry)]
-        at_hand = find_at_hand(self._disk, self._shelf, wanted, right)
+        kept = (action.entry for action in snapshot.actions if isinstance(action, Keep))
+        right = (entry for entry in kept if isinstance(entry, FileEntry))
+        at_hand = find_at_hand(self._disk, self._shelf, lambda: wanted, right)
         return {
             digest
             for file in wanted

@@ -19,16 +19,22 @@ def last_good(site: Site, key: SnapshotKey, sources: Sequence[SnapshotSource]) -
         key: exactly this snapshot.
         sources: stores that are asked where the disk has no record; one that does not answer is passed over.
     """
-    return site.shelf.load(key) or _stored(sources, key)
+    return site.shelf.load(key) or stored(sources, key)
 
 
-def _stored(sources: Sequence[SnapshotSource], key: SnapshotKey) -> Manifest | None:
+def stored(sources: Sequence[SnapshotSource], key: SnapshotKey) -> Manifest | None:
+    """What stores have of a snapshot; None where none has it.
+
+    Args:
+        sources: asked in this order; one that does not answer is passed over.
+        key: exactly this snapshot.
+    """
     for source in sources:
         try:
-            for stored in source.snapshots():
-                if (stored.layout, stored.repo) != (key.layout, key.repo) or not stored.manifest_id:
+            for item in source.snapshots():
+                if (item.layout, item.repo) != (key.layout, key.repo) or not item.manifest_id:
                     continue
-                manifest = source.manifest(stored.manifest_id)
+                manifest = source.manifest(item.manifest_id)
                 if manifest.key == key:
                     return manifest
         except Stopped:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.manifest import Manifest
-from zimage_syncd.model.plan import Action, Keep, Refuse, SetMode
+from zimage_syncd.model.plan import Actions, Keep, Refuse, SetMode
 from zimage_syncd.model.report import Finding
 from zimage_syncd.work.apply import Applied
 from zimage_syncd.work.kept_back import KeptBack, kept_back
@@ -18,11 +17,11 @@ from zimage_syncd.work.site import Site
 _PERMISSIONS = (problems.PATH_UNREADABLE, problems.PATH_UNWRITABLE)
 
 
-def mended(site: Site, manifest: Manifest, actions: Sequence[Action], done: Applied) -> list[Finding]:
+def mended(site: Site, manifest: Manifest, actions: Actions, done: Applied) -> list[Finding]:
     """What was mended and what was not; what one store kept back is told once, at the first file."""
     findings = []
     causes = {item.entries[0].path: item for item in kept_back(manifest, done.failed)}
-    wrong = {action.entry.path: action for action in actions if not isinstance(action, Keep)}
+    wrong = {action.entry.path: action for action in actions.changes() if not isinstance(action, Keep)}
     for path, action in wrong.items():
         trouble, cause = done.failed.get(path), causes.get(path)
         subject, chunks = shown(manifest, path), tuple(getattr(action, "chunks", ()))

@@ -26,6 +26,10 @@ class OpenPayload:
     """Taken just before it was opened."""
 
 
+class _NotKnown(Exception):
+    """The ledger does not know a file as it is."""
+
+
 @contextmanager
 def opened(site: Site, file: LocalFile) -> Iterator[OpenPayload]:
     """Opens a payload file; a linked one where it leads to.
@@ -53,23 +57,33 @@ def known_digests(site: Site, file: LocalFile) -> FileDigests | None:
     if file.linked_to is not None:
         return None
     seen = site.disk.look(file.path)
-    if not isinstance(seen, SeenFile):
-        return None
-    entry = site.ledger.lookup(file.path, seen.stat)
-    if entry is None or (file.expected is not None and _contradicts(entry.digests, file)):
-        return None
-    return entry.digests
+    return _known(site, file, seen.stat) if isinstance(seen, SeenFile) else None
+
+
+def _known(site: Site, file: LocalFile, stat: FileStat) -> FileDigests | None:
+    known = site.ledger.digests(file.path, stat)
+    return None if known is None or _contradicts(known, file) else known
 
 
 def known_manifest(site: Site, snapshot: LocalSnapshot) -> Manifest | None:
-    """The manifest of a snapshot of which no file has changed since the ledger knows it; None for every other one."""
-    digests: dict[str, FileDigests] = {}
-    for file in snapshot.files:
-        known = known_digests(site, file)
+    """The manifest of a snapshot of which no file has changed since the ledger knows it; None for every other one.
+
+    The files' stats are those of the survey, and no file is looked at again. What the ledger knows under such a stat is
+    what the file held when the survey saw it, beside the links and pointers that it saw then: the manifest is of that
+    moment. Whatever changed since is the next backup's, as a change just after a second look would be; and nothing is
+    sent by this manifest: it is only compared with what an archive holds.
+    """
+
+    def digests_of(_number: int, file: LocalFile) -> FileDigests:
+        known = None if file.stat is None else _known(site, file, file.stat)
         if known is None:
-            return None
-        digests[file.path] = known
-    return record(snapshot, digests)
+            raise _NotKnown
+        return known
+
+    try:
+        return record(snapshot, digests_of)
+    except _NotKnown:
+        return None
 
 
 def _contradicts(digests: FileDigests, file: LocalFile) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.model.plan import Action, Fetch, Keep, Refuse, Repair, SetMode, SnapshotPlan
+from zimage_syncd.model.plan import Action, Actions, Fetch, Keep, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.work.apply import Applied
@@ -23,8 +23,6 @@ from zimage_syncd.work.space import check_space
 class _SoFar:
     """What the restore of one snapshot has to know of the others."""
 
-    awaited: Sequence[RelPath]
-    """Payload of all of them: its partials are gone on with."""
     findings: list[Finding]
     """All that was found."""
     failed: dict[str, Finding] = field(default_factory=dict)
@@ -37,7 +35,11 @@ class _SoFar:
         fresh = {path: failure for path, failure in done.failed.items() if path not in self.failed}
         self.findings.extend([*done.findings, *_missed(manifest, fresh)])
         self.failed.update(done.failed)
-        self.brought.extend(file for file in manifest.files if file.path in done.gathered.finished)
+        self.brought.extend(done.finished)
+
+    def awaited(self, later: Sequence[SnapshotPlan]) -> Iterable[RelPath]:
+        """Payload whose partials stay: what failed, for the next run, and what later snapshots bring, for this one."""
+        return [*map(RelPath, self.failed), *(action.entry.path for plan in later for action in _gathered(plan))]
 
 
 def restore(
@@ -54,20 +56,22 @@ def restore(
     resort = last_resort or LastResort()
     prepared = plan_restore(site, sources, selection, resort)
     check_space(site, prepared.plan.needed_bytes)
-    awaited = [action.entry.path for snapshot in prepared.plan.snapshots for action in _gathered(snapshot)]
-    so_far = _SoFar(awaited, list(prepared.findings))
+    so_far = _SoFar(list(prepared.findings))
     results = []
-    for planned in prepared.plan.snapshots:
-        snapshot = replace(planned, actions=tuple(_still_true(action, so_far.failed) for action in planned.actions))
-        results.append(_restore_one(site, sources, resort, snapshot, so_far))
+    for number, planned in enumerate(prepared.plan.snapshots, 1):
+        snapshot, later = planned, prepared.plan.snapshots[number:]
+        if so_far.failed:
+            actions = (_still_true(action, so_far.failed) for action in planned.actions)
+            snapshot = replace(planned, actions=Actions(planned.manifest.entries, actions))
+        results.append(_restore_one(site, sources, resort, snapshot, later, so_far))
     elapsed_s = site.clock.monotonic_s() - started_s
     asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
     notes = () if results else (f"no store holds a snapshot yet: asked {asked}",)
     return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(so_far.findings), notes)
 
 
-def _gathered(plan: SnapshotPlan) -> list[Fetch | Repair]:
-    return [action for action in plan.actions if isinstance(action, Fetch | Repair)]
+def _gathered(plan: SnapshotPlan) -> Iterator[Fetch | Repair]:
+    return (action for action in plan.actions.changes() if isinstance(action, Fetch | Repair))
 
 
 def _still_true(action: Action, failed: Mapping[str, Finding]) -> Action:
@@ -83,13 +87,16 @@ def _restore_one(
     sources: Sequence[RestoreSource],
     last_resort: LastResort,
     plan: SnapshotPlan,
+    later: Sequence[SnapshotPlan],
     so_far: _SoFar,
 ) -> SnapshotResult:
     manifest = plan.manifest
     ordered = sorted(sources, key=lambda item: item.source.name != plan.source)
     site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan))
     stores = [item.source for item in ordered]
-    done = site.applier().apply(plan, [*stores, *last_resort.sources(manifest)], so_far.awaited, so_far.brought)
+    chunk_sources = [*stores, *last_resort.sources(manifest)]
+    awaited = so_far.awaited(later)
+    done = site.applier().apply(plan, chunk_sources, awaited, so_far.brought, more_to_come=bool(later))
     site.monitor.finish()
     so_far.add(manifest, done)
     if not done.failed:
@@ -116,14 +123,13 @@ def _work_bytes(plan: SnapshotPlan) -> int:
 
 
 def _result(plan: SnapshotPlan, done: Applied) -> SnapshotResult:
-    changed = [action for action in plan.actions if not isinstance(action, Keep)]
-    fetched = sum(isinstance(action, Fetch) for action in plan.actions)
-    mended = sum(isinstance(action, Repair | SetMode) for action in plan.actions)
-    kept = sum(isinstance(action, Keep) for action in plan.actions)
+    fetched = plan.actions.count(Fetch)
+    mended = plan.actions.count(Repair) + plan.actions.count(SetMode)
+    kept = plan.actions.count(Keep)
     if done.failed:
         action = "failed"
         detail = f"{len(done.failed)} of {len(plan.actions)} entries could not be brought back"
-    elif changed:
+    elif not plan.is_empty:
         action = "restored"
         detail = f"{fetched} {'file' if fetched == 1 else 'files'} brought back, {mended} mended, "
         detail += f"{kept} {'entry was' if kept == 1 else 'entries were'} right"
@@ -132,7 +138,7 @@ def _result(plan: SnapshotPlan, done: Applied) -> SnapshotResult:
         detail = "everything was there and right"
     if done.linked_files:
         detail += f"; {done.linked_files} linked: not read, so run verify --deep"
-    if linked := sum(isinstance(action, Keep) and action.reason.startswith("linked to ") for action in plan.actions):
+    if linked := plan.actions.count_kept("linked to "):
         detail += f"; {linked} are links into a store"
     return SnapshotResult(
         snapshot=str(plan.manifest.key),

@@ -6,13 +6,13 @@ The plan is data: `--dry-run` prints it, `restore` carries the same plan out.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from zimage_syncd.model.failures import LinkModeUnsupported
 from zimage_syncd.model.manifest import Manifest, PointerEntry
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.model.plan import Action, Fetch, Keep, Link, LinkMode, Plan, Refuse, Repair, SnapshotPlan
+from zimage_syncd.model.plan import Action, Actions, Fetch, Keep, Link, LinkMode, Plan, Refuse, Repair, SnapshotPlan
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import SnapshotKey
@@ -81,12 +81,16 @@ def plan_restore(
     planned: dict[str, str] = {}
     foreseen = Foreseen(site.disk, site.shelf, site.cancel.check)
     snapshots, needed = [], 0
-    for chosen in _newest_first(site, choice.chosen):
+    newest_first = _newest_first(site, choice.chosen)
+    for chosen in newest_first:
         snapshot = _planned(site, sources, chosen)
-        actions = _without_stale(snapshot.manifest, _without_repeats(list(snapshot.actions), planned), choice.newest)
-        snapshot = replace(snapshot, actions=tuple(actions))
+        actions: Iterable[Action] = snapshot.actions
+        if len(newest_first) > 1:
+            actions = _without_repeats(actions, planned)
+        actions = _without_stale(snapshot.manifest, actions, choice.newest)
+        snapshot = replace(snapshot, actions=Actions(snapshot.manifest.entries, actions))
         shares = _shares_extents(site, snapshot, sources)
-        needed += needed_bytes(site, actions, linked=snapshot.links_payload or shares)
+        needed += needed_bytes(site, snapshot.actions.changes(), linked=snapshot.links_payload or shares)
         snapshots.append(foreseen.counted(snapshot, shares=shares))
     plan = Plan(tuple(snapshots), with_spare(needed), site.disk.free_bytes())
     return Prepared(plan, choice.findings)
@@ -106,7 +110,7 @@ def _planned(site: Site, sources: Sequence[RestoreSource], chosen: Chosen) -> Sn
     site.monitor.finish()
     _check_mode(chosen.source, mode)
     directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
-    return SnapshotPlan(manifest, chosen.source.name, mode, directory, tuple(actions))
+    return SnapshotPlan(manifest, chosen.source.name, mode, directory, actions)
 
 
 def _newest_first(site: Site, chosen: Sequence[Chosen]) -> list[Chosen]:
@@ -129,7 +133,9 @@ def _check_mode(source: SnapshotSource, mode: LinkMode) -> None:
         raise LinkModeUnsupported(f"{source.name} ({source.describe()})", f"{mode}; possible are {possible}")
 
 
-def _without_stale(manifest: Manifest, actions: list[Action], newest: Mapping[SnapshotKey, str]) -> list[Action]:
+def _without_stale(
+    manifest: Manifest, actions: Iterable[Action], newest: Mapping[SnapshotKey, str]
+) -> Iterator[Action]:
     """No branch or tag is made that means another snapshot by now, as far as the stores know."""
 
     def one(action: Action) -> Action:
@@ -140,24 +146,22 @@ def _without_stale(manifest: Manifest, actions: list[Action], newest: Mapping[Sn
             return action
         return Keep(action.entry, "this name means another snapshot by now")
 
-    return [one(action) for action in actions]
+    return map(one, actions)
 
 
-def _without_repeats(actions: list[Action], planned: dict[str, str]) -> list[Action]:
+def _without_repeats(actions: Iterable[Action], planned: dict[str, str]) -> Iterator[Action]:
     """Payload that an earlier snapshot of the same plan brings is not brought again."""
-    result: list[Action] = []
     seen_before = frozenset(planned)
     for action in actions:
         if isinstance(action, Fetch | Repair):
             path, content = action.entry.path, action.entry.sha256
             if planned.setdefault(path, content) != content:
-                result.append(Refuse(action.entry, f"another snapshot of this restore has {path} with other content"))
+                yield Refuse(action.entry, f"another snapshot of this restore has {path} with other content")
                 continue
             if path in seen_before:
-                result.append(Keep(action.entry, "comes with another snapshot of this restore"))
+                yield Keep(action.entry, "comes with another snapshot of this restore")
                 continue
-        result.append(action)
-    return result
+        yield action
 
 
 def _shares_extents(site: Site, snapshot: SnapshotPlan, sources: Sequence[RestoreSource]) -> bool:

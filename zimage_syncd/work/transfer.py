@@ -32,7 +32,7 @@ _FILES_AT_ONCE = 64
 
 
 class Transfer:
-    """Gathers files from sources; used once.
+    """Gathers files from sources, one portion of them after the other.
 
     Args:
         sources: the nearest first.
@@ -66,11 +66,13 @@ class Transfer:
         self._result = Gathered()
 
     def run(self, gathers: Sequence[Gather]) -> Gathered:
-        """Gathers all files; what failed is in the result.
+        """Gathers some files; what failed is in the result, with what all that were gathered so far took.
 
         Raises:
             Stopped: somebody asked to stop; partials stay.
         """
+        self._result = Gathered()
+        self._claimed = set()
         by_size = sorted(gathers, key=lambda gather: -gather.file.size_bytes)
         small = [gather for gather in by_size if len(gather.file.chunks) <= 1]
         large = by_size[: len(by_size) - len(small)]

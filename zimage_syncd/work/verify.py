@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, SnapshotMissing
 from zimage_syncd.model.manifest import Manifest
-from zimage_syncd.model.plan import Action, Fetch, Keep, LinkMode, SnapshotPlan
+from zimage_syncd.model.plan import Actions, Fetch, Keep, LinkMode, Refuse, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
 from zimage_syncd.ports import ChunkSource, SnapshotSource
 from zimage_syncd.work.apply import finding_of
-from zimage_syncd.work.last_good import last_good
+from zimage_syncd.work.last_good import stored
 from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.look import Depth, unseen_root
 from zimage_syncd.work.mended import mended
@@ -63,7 +63,7 @@ def verify(
         Stopped: somebody asked to stop.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
-    survey = site.survey()
+    survey = _without_entries(site, site.survey())
     local = {snapshot.key: snapshot for snapshot in survey.snapshots}
     results: list[SnapshotResult] = []
     findings: list[Finding] = [finding_of(failure) for failure in survey.troubles]
@@ -84,6 +84,27 @@ def verify(
     findings.extend(finding_of(SnapshotMissing(str(repo))) for repo in missing)
     elapsed_s = site.clock.monotonic_s() - started_s
     return Report(Job.VERIFY, started_at, elapsed_s, tuple(results), tuple(findings))
+
+
+def _without_entries(site: Site, survey: Survey) -> Survey:
+    """What a verification needs of snapshots that have a record: of 100,000 files the rest is tens of megabytes."""
+    recorded = set(site.shelf.keys())
+    return replace(
+        survey,
+        snapshots=tuple(
+            replace(snapshot, files=(), links=(), pointers=()) if snapshot.key in recorded else snapshot
+            for snapshot in survey.snapshots
+        ),
+    )
+
+
+def _whole(site: Site, local: LocalSnapshot) -> LocalSnapshot:
+    """A snapshot with its files, also where its record turned out to be none."""
+    return local if local.files else _found_again(site, local.key) or local
+
+
+def _found_again(site: Site, key: SnapshotKey) -> LocalSnapshot | None:
+    return next((snapshot for snapshot in site.survey().snapshots if snapshot.key == key), None)
 
 
 def _is_hidden(site: Site, survey: Survey, key: SnapshotKey) -> bool:
@@ -131,14 +152,15 @@ def _snapshot(
     deep: bool,
     repair: bool,
 ) -> _Checked:
-    manifest = last_good(site, key, sources)
+    recorded = site.shelf.load(key)
+    manifest = recorded or stored(sources, key)
     if manifest is None:
         if local is None:
             return _Checked(SnapshotResult(str(key), "missing"), [Finding(problems.SNAPSHOT_MISSING, str(key))])
-        return _Checked(*check_unrecorded(site, local, deep=deep))
+        return _Checked(*check_unrecorded(site, _whole(site, local), deep=deep))
     opened = open_up(site, manifest) if repair else []
     if opened:
-        local = next((snapshot for snapshot in site.survey().snapshots if snapshot.key == key), None)
+        local = _found_again(site, key)
     incomplete = local is not None and isinstance(local.completeness, Incomplete)
     actions, read_bytes = _examine(site, manifest, Depth.DEEP if deep else Depth.QUICK)
     findings = _findings(site, manifest, actions)
@@ -161,25 +183,27 @@ def _snapshot(
         result = replace(result, action="incomplete")
     elif findings and repair:
         result, findings = _mend(site, [*sources, *last_resort.sources(manifest)], manifest, actions, result)
-    elif not findings and site.shelf.load(key) is None:
+    elif not findings and recorded is None:
         site.shelf.save(manifest)
     if opened and not findings:
         result = replace(result, action="mended")
     return _Checked(result, [*opened, *findings])
 
 
-def _examine(site: Site, manifest: Manifest, depth: Depth) -> tuple[list[Action], int]:
+def _examine(site: Site, manifest: Manifest, depth: Depth) -> tuple[Actions, int]:
     verb = "verify" if depth is Depth.DEEP else "check"
     site.monitor.begin(f"{verb} {manifest.key}", manifest.size_bytes)
     examiner = site.examiner(replace_dead_links=False)
-    actions = [for_its_mode(site, action) for action in examiner.examine(manifest, depth)]
+    actions = examiner.examine(manifest, depth)
+    if actions.count(Refuse):
+        actions = Actions(manifest.entries, (for_its_mode(site, action) for action in actions))
     site.monitor.finish()
     return actions, examiner.read_bytes
 
 
-def _findings(site: Site, manifest: Manifest, actions: Sequence[Action]) -> list[Finding]:
+def _findings(site: Site, manifest: Manifest, actions: Actions) -> list[Finding]:
     found = []
-    for action in actions:
+    for action in actions.changes():
         if isinstance(action, Keep):
             continue
         chunks = getattr(action, "chunks", ())
@@ -206,8 +230,8 @@ def _one_for_each_mount(findings: Sequence[Finding]) -> list[Finding]:
     return merged
 
 
-def _detail(actions: Sequence[Action], *, deep: bool) -> str:
-    linked = sum(isinstance(action, Keep) and action.reason.startswith("linked") for action in actions)
+def _detail(actions: Actions, *, deep: bool) -> str:
+    linked = actions.count_kept("linked")
     detail = "every byte was read" if deep else "presence, sizes, links and headers"
     return f"{detail}; {linked} files are linked" if linked else detail
 
@@ -216,14 +240,14 @@ def _mend(
     site: Site,
     sources: Sequence[ChunkSource],
     manifest: Manifest,
-    actions: Sequence[Action],
+    actions: Actions,
     result: SnapshotResult,
 ) -> tuple[SnapshotResult, list[Finding]]:
-    needed = needed_bytes(site, actions, linked=False)
+    needed = needed_bytes(site, actions.changes(), linked=False)
     check_space(site, with_spare(needed))
     directory = f"{site.disk.root}/{site.layout_of(manifest.key).directory(manifest)}"
-    plan = SnapshotPlan(manifest, "", LinkMode.COPY, directory, tuple(actions))
-    fetched = sum(action.fetch_bytes for action in actions if isinstance(action, Fetch))
+    plan = SnapshotPlan(manifest, "", LinkMode.COPY, directory, actions)
+    fetched = sum(action.fetch_bytes for action in actions.changes() if isinstance(action, Fetch))
     site.monitor.begin(f"mend {manifest.key}", max(fetched, plan.fetch_bytes))
     done = site.applier().apply(plan, sources)
     site.monitor.finish()
