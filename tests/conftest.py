@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.clock import HeldClock
@@ -16,6 +17,10 @@ from tests.support.processes import directory_of_run
 from tests.support.s3_server import S3Server
 from tests.support.seaweedfs import seaweedfs
 from tests.support.site import Bench
+
+# A machine that others use, too, may stop a test for a second: how long one example took says nothing.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture
