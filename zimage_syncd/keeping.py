@@ -20,6 +20,13 @@ from zimage_syncd.work.apply import finding_of
 _WISH_NAME = "environment.json"
 """On the data disk: a new system disk cannot know that its files of variables are missing."""
 
+_KINDS = {
+    LinkState.LOST: problems.LINK_LOST,
+    LinkState.DANGLING: problems.LINK_LOST,
+    LinkState.ELSEWHERE: problems.LINK_ELSEWHERE,
+    LinkState.REAL_DIRECTORY: problems.LINK_OCCUPIED,
+}
+
 
 class Keeping:
     """Of one configuration.
@@ -53,6 +60,23 @@ class Keeping:
             except Failure as failure:
                 findings.append(finding_of(failure))
         return notes, findings
+
+    def links_to_make(self) -> list[str]:
+        """The links that `keep` would make, as `PATH -> TARGET`."""
+        _, verdict = self._workshop.observe()
+        lost = [path for path, state in verdict.links if state in {LinkState.LOST, LinkState.DANGLING}]
+        return [f"{path} -> {self._cache.dir}" for path in lost]
+
+    def link_findings(self, *, repair: bool) -> list[Finding]:
+        """What is wrong with the links; with `repair` they are made first, and what was wrong counts as mended."""
+        _, verdict = self._workshop.observe()
+        wrong = [(path, state) for path, state in verdict.links if state is not LinkState.GOOD]
+        if not repair or not wrong:
+            return [Finding(_KINDS[state], path, f"it is {state}") for path, state in wrong]
+        _, trouble = self.keep()
+        left = {finding.subject for finding in trouble}
+        was = [(path, state) for path, state in wrong if path not in left]
+        return [*(Finding(_KINDS[state], path, f"it was {state}", mended=True) for path, state in was), *trouble]
 
     def install_environment(self) -> list[str]:
         """Writes files of variables, and remembers on the data disk that they are wanted; returns their paths.

@@ -8,39 +8,35 @@ from dataclasses import replace
 from functools import partial
 
 from zimage_syncd.config import HUBS, Config, StoreKind
-from zimage_syncd.config.places import inside
+from zimage_syncd.config.places import file_on_the_way, inside
 from zimage_syncd.daemon.deep_queue import DeepQueue
 from zimage_syncd.daemon.state import LastRuns, schedule_path
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.keeping import Keeping
-from zimage_syncd.model import problems
 from zimage_syncd.model.failures import (
     CacheMissing,
     ConfigInvalid,
     Failure,
-    NotAnArchive,
-    SnapshotIncomplete,
-    SnapshotMissing,
     UsageInvalid,
 )
 from zimage_syncd.model.health import HealthLevel
 from zimage_syncd.model.plan import LinkMode, Plan
-from zimage_syncd.model.report import Finding, Report
+from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.model.status import HealthReport, SnapshotRow, Status
-from zimage_syncd.model.verdict import CacheState, DataState, LinkState, Verdict
+from zimage_syncd.model.verdict import CacheState, DataState, Verdict
 from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
 from zimage_syncd.process.priority import yield_to_others
 from zimage_syncd.process.probe import ProbeProcess
 from zimage_syncd.report.files import ReportFiles
-from zimage_syncd.status import cache_rows, collect_status, store_rows, unreachable_row
+from zimage_syncd.status import all_rows, collect_status, store_rows
 from zimage_syncd.stores.on_demand import OpenedOnDemand
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.health import HealthSettings, check_health
 from zimage_syncd.work.last_resort import LastResort
+from zimage_syncd.work.locate import lacking, locate
 from zimage_syncd.work.restore import restore
 from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 from zimage_syncd.work.verify import verify
@@ -110,13 +106,11 @@ class CacheServices:
                 return plan_restore(site, sources, selection, last_resort).plan
         with self.workshop.looking() as site:
             plan = plan_restore(site, sources, selection, last_resort).plan
-        _, verdict = self.workshop.observe()
-        lost = [path for path, state in verdict.links if state in {LinkState.LOST, LinkState.DANGLING}]
-        return replace(plan, links=tuple(f"{path} -> {self.config.cache.dir}" for path in lost))
+        return replace(plan, links=tuple(self.keeping.links_to_make()))
 
     def _require_beside(self, to: str) -> None:
         """Another directory is neither the cache, which has its lock and its guard, nor in a bare mount point."""
-        if (file := _file_on_the_way(os.path.abspath(to))) is not None:
+        if (file := file_on_the_way(os.path.abspath(to))) is not None:
             raise UsageInvalid("restore", f"--to {to}: {file} is no directory")
         cache, place = self.config.cache, os.path.realpath(to)
         if inside(place, os.path.realpath(cache.dir)):
@@ -161,7 +155,7 @@ class CacheServices:
             report = verify(site, sources, selection, deep=deep, repair=repair, last_resort=last_resort)
         if deep and not only_looking:
             report = self._deep_queue.done(report, everything=selection == Selection())
-        links = self._link_findings(repair=repair) if selection == Selection() else []
+        links = self.keeping.link_findings(repair=repair) if selection == Selection() else []
         return self.keep(replace(report, findings=(*report.findings, *links)))
 
     def _good_sources(self, *, now: bool) -> Sequence[SnapshotSource]:
@@ -169,24 +163,6 @@ class CacheServices:
         names = [name for name in self.config.restore.order if name in self.config.stores]
         sources = OpenedOnDemand(names, self.workshop.source)
         return list(sources) if now else sources
-
-    def _link_findings(self, *, repair: bool) -> list[Finding]:
-        _, verdict = self.workshop.observe()
-        kinds = {
-            LinkState.LOST: problems.LINK_LOST,
-            LinkState.DANGLING: problems.LINK_LOST,
-            LinkState.ELSEWHERE: problems.LINK_ELSEWHERE,
-            LinkState.REAL_DIRECTORY: problems.LINK_OCCUPIED,
-        }
-        wrong = [(path, state) for path, state in verdict.links if state is not LinkState.GOOD]
-        if not repair or not wrong:
-            return [Finding(kinds[state], path, f"it is {state}") for path, state in wrong]
-        _, trouble = self.keeping.keep()
-        left = {finding.subject for finding in trouble}
-        mended = [
-            Finding(kinds[state], path, f"it was {state}", mended=True) for path, state in wrong if path not in left
-        ]
-        return [*mended, *trouble]
 
     def verify_store(self, store: str, selection: Selection, *, deep: bool, repair: bool = False) -> Report:
         """Checks a store's manifests and blobs; with `repair` an archive's blobs are sent again from the cache."""
@@ -200,21 +176,7 @@ class CacheServices:
 
     def snapshots(self, store: str | None) -> list[SnapshotRow]:
         """What the cache and the stores hold; of one store only where it is named."""
-        if store is not None:
-            return store_rows(self.workshop.source(store))
-        rows = []
-        with self.workshop.looking() as site:
-            survey = site.survey()
-            rows.extend(cache_rows(site, survey))
-            rows.extend(unreachable_row("cache", failure) for failure in survey.troubles)
-        for name in self.config.stores:
-            try:
-                rows.extend(store_rows(self.workshop.source(name)))
-            except NotAnArchive:
-                continue  # nothing was backed up yet
-            except Failure as failure:
-                rows.append(unreachable_row(name, failure))
-        return rows
+        return store_rows(self.workshop.source(store)) if store is not None else all_rows(self.workshop)
 
     def status(self) -> Status:
         """What the disk and the stores say now."""
@@ -246,31 +208,15 @@ class CacheServices:
             PathUnreadable, DiskError: it was not found, and a directory could not be listed.
         """
         with self.workshop.looking() as site:
-            survey = site.survey()
-            meant = site.meant(selection, survey.snapshots)
-        if not meant and survey.troubles:
-            raise survey.troubles[0]
-        if not meant:
-            raise SnapshotMissing(str(selection.repo), f"in {self.config.cache.dir}")
-        whole = [item for item in meant if not isinstance(item.completeness, Incomplete)]
-        if not whole:
-            raise SnapshotIncomplete(str(meant[0].key), _reasons(meant[0]))
-        return f"{self.config.cache.dir}/{max(whole, key=_preference).directory}"
+            return locate(site, selection)
 
     def detect(self) -> Verdict:
         """What happened to disks and cache; the cache of the right disk is looked into."""
         seen, verdict = self.workshop.observe()
         if verdict.cache is not CacheState.PRESENT:
             return verdict
-        return detect(replace(seen, lacking=self._lacking()))
-
-    def _lacking(self) -> tuple[str, ...]:
-        """Configured repositories that are not whole in the cache; where none is configured, one whole one will do."""
         with self.workshop.looking() as site:
-            found = {item.key.repo for item in site.find() if not isinstance(item.completeness, Incomplete)}
-            if not site.repos:
-                return () if found else ("any repository",)
-            return tuple(str(repo) for repo in site.repos if repo not in found)
+            return detect(replace(seen, lacking=lacking(site)))
 
     def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
         """The daemon; returns after SIGTERM.
@@ -310,19 +256,3 @@ class CacheServices:
 def open_services(config: Config, *, monitor: Monitor, cancel: Cancel, verbose: bool = False) -> CacheServices:
     """All jobs on one configuration; nothing is opened yet."""
     return CacheServices(config, monitor, cancel, verbose=verbose)
-
-
-def _file_on_the_way(place: str) -> str | None:
-    """What lies where a directory is needed; None where nothing does."""
-    while not os.path.lexists(place):
-        place = os.path.dirname(place)
-    return None if os.path.isdir(place) else place
-
-
-def _reasons(snapshot: LocalSnapshot) -> str:
-    return "; ".join(snapshot.completeness.reasons[:5]) if isinstance(snapshot.completeness, Incomplete) else ""
-
-
-def _preference(snapshot: LocalSnapshot) -> tuple[bool, bool, str]:
-    """Hugging Face's layout first, a branch called main first, then by revision."""
-    return (snapshot.key.layout == "huggingface", "main" in snapshot.names, snapshot.key.revision)

@@ -101,6 +101,23 @@ def store_rows(source: SnapshotSource) -> list[SnapshotRow]:
     return rows
 
 
+def all_rows(workshop: Workshop) -> list[SnapshotRow]:
+    """What the cache and every store hold; a row for each that cannot be asked."""
+    rows = []
+    with workshop.looking() as site:
+        survey = site.survey()
+        rows.extend(cache_rows(site, survey))
+        rows.extend(unreachable_row("cache", failure) for failure in survey.troubles)
+    for name in workshop.config.stores:
+        try:
+            rows.extend(store_rows(workshop.source(name)))
+        except NotAnArchive:
+            continue  # nothing was backed up yet
+        except Failure as failure:
+            rows.append(unreachable_row(name, failure))
+    return rows
+
+
 def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
     """What disk, links, cache and stores look like now; what cannot be looked at is a finding."""
     seen, verdict = workshop.observe()

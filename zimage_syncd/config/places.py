@@ -26,3 +26,10 @@ def inside(path: str, directory: str) -> bool:
 def overlap(one: str, other: str) -> bool:
     """Whether two paths are equal or one lies in the other."""
     return inside(one, other) or inside(other, one)
+
+
+def file_on_the_way(place: str) -> str | None:
+    """What lies where an absolute path needs a directory; None where nothing does."""
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    return None if os.path.isdir(place) else place
