@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,8 +40,13 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
 
 
 def _count(path: str, name: str) -> None:
-    for number in range(25):
-        update_document(path, lambda document, key=f"{name}{number}": json.dumps({**document, key: 1}).encode())
+    def changed(document: Mapping[str, object], key: str) -> bytes:
+        time.sleep(0.005)  # between the reading and the writing, where another process would write
+        return json.dumps({**document, key: 1}).encode()
+
+    for number in range(10):
+        update_document(path, partial(changed, key=f"{name}{number}"))
+        time.sleep(0.03)  # longer than a process that waits looks away
 
 
 def test_processes_that_change_a_document_side_by_side_lose_nothing(tmp_path: Path) -> None:
@@ -51,7 +58,7 @@ def test_processes_that_change_a_document_side_by_side_lose_nothing(tmp_path: Pa
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert len(read_document(path) or {}) == 75
+    assert len(read_document(path) or {}) == 30
 
 
 def test_whoever_keeps_a_document_locked_is_not_waited_for_for_ever(
