@@ -30,20 +30,11 @@ from zimage_syncd.model.snapshot import RepoId, RepoType
 from zimage_syncd.report.text import report_text
 from zimage_syncd.stores import archive_blobs
 from zimage_syncd.stores.archive import ObjectArchive
-from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.restore import restore
 from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 
 ALL = Selection()
-
-
-@pytest.fixture
-def archive(bench: Bench) -> ObjectArchive:
-    place = bench.directory / "bucket"
-    place.mkdir()
-    store = DirectoryStore(str(place), "owner-1")
-    return ObjectArchive("bucket", store, bench.clock, "owner-1", bench.site().owns, "test-host")
 
 
 @pytest.fixture

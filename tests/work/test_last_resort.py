@@ -22,7 +22,6 @@ from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
 from zimage_syncd.ports import ChunkSource, StoredSnapshot
 from zimage_syncd.stores.archive import ObjectArchive
-from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.restore import restore
@@ -59,14 +58,6 @@ class SilentRecords(ShelfSource):
 
     def snapshots(self) -> list[StoredSnapshot]:
         raise AssertionError("asked")
-
-
-@pytest.fixture
-def archive(bench: Bench) -> ObjectArchive:
-    place = bench.directory / "bucket"
-    place.mkdir()
-    store = DirectoryStore(str(place), "owner-1")
-    return ObjectArchive("bucket", store, bench.clock, "owner-1", bench.site().owns, "test-host")
 
 
 @pytest.fixture

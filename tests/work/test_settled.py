@@ -22,21 +22,12 @@ from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import LayoutName
 from zimage_syncd.ports import Seen
 from zimage_syncd.stores.archive import ObjectArchive
-from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.record import known_manifest, read_digests
 from zimage_syncd.work.restore import restore
 from zimage_syncd.work.restore_plan import RestoreSource
 
 ALL = Selection()
-
-
-@pytest.fixture
-def archive(bench: Bench) -> ObjectArchive:
-    place = bench.directory / "bucket"
-    place.mkdir()
-    store = DirectoryStore(str(place), "owner-1")
-    return ObjectArchive("bucket", store, bench.clock, "owner-1", bench.site().owns, "test-host")
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import RepoId, RepoType, SnapshotKey
 from zimage_syncd.stores.archive import ObjectArchive
-from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.verify import verify
 from zimage_syncd.work.verify_store import verify_store
@@ -31,14 +30,6 @@ from zimage_syncd.work.verify_store import verify_store
 ALL = Selection()
 BIG = "big/model.safetensors"
 SMALL = "scheduler/scheduler_config.json"
-
-
-@pytest.fixture
-def archive(bench: Bench) -> ObjectArchive:
-    place = bench.directory / "bucket"
-    place.mkdir()
-    store = DirectoryStore(str(place), "owner-1")
-    return ObjectArchive("bucket", store, bench.clock, "owner-1", bench.site().owns, "test-host")
 
 
 @pytest.fixture
