@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from types import SimpleNamespace
 from typing import cast
@@ -11,7 +10,7 @@ from typing import cast
 import pytest
 
 from zimage_syncd.model import packed_local
-from zimage_syncd.model.packed_local import FilesByPath, LinksInOrder
+from zimage_syncd.model.packed_local import FilesByPath, LinksInOrder, Status
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.snapshot import DigestAlgorithm, ExpectedDigest, FileStat, LocalFile, LocalLink
 
@@ -48,7 +47,7 @@ def add(files: FilesByPath, item: LocalFile) -> None:
         st_mtime_ns=stat.mtime_ns,
         st_ctime_ns=stat.ctime_ns,
     )
-    files.add(item.path, cast("os.stat_result", status), item.expected, item.linked_to)
+    files.add(item.path, cast("Status", status), item.expected, item.linked_to)
 
 
 def test_files_come_out_sorted_and_as_they_were(packed: bool) -> None:

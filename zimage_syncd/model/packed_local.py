@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import marshal
-import os
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Protocol
 
 from zimage_syncd.model.packed import PLAIN, Packed, Row, setters
 from zimage_syncd.model.path import RelPath
@@ -26,6 +26,34 @@ _set_algorithm, _set_hex, _set_source = setters(ExpectedDigest, "algorithm", "he
 _set_link_path, _set_target = setters(LocalLink, "path", "target")
 
 
+class Status(Protocol):
+    """What is taken of an `os.stat_result`."""
+
+    @property
+    def st_mode(self) -> int:
+        """Type and permissions."""
+
+    @property
+    def st_ino(self) -> int:
+        """The inode."""
+
+    @property
+    def st_nlink(self) -> int:
+        """Its names."""
+
+    @property
+    def st_size(self) -> int:
+        """Bytes."""
+
+    @property
+    def st_mtime_ns(self) -> int:
+        """When its content changed."""
+
+    @property
+    def st_ctime_ns(self) -> int:
+        """When anything of it changed."""
+
+
 class FilesByPath:
     """Files that are gathered in any order, each path once; every one is kept as bytes."""
 
@@ -33,9 +61,7 @@ class FilesByPath:
         self._rows: dict[str, bytes] = {}
         self._sources: list[str] = []
 
-    def add(
-        self, path: RelPath, status: os.stat_result, expected: ExpectedDigest | None, linked_to: str | None
-    ) -> None:
+    def add(self, path: RelPath, status: Status, expected: ExpectedDigest | None, linked_to: str | None) -> None:
         """Keeps a file.
 
         Args:
