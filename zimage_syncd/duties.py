@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from zimage_syncd.clock import SystemClock
-from zimage_syncd.daemon.service import Duties, Service
+from zimage_syncd.daemon.service import BACKUP, Duties, Service
 from zimage_syncd.daemon.state import Change, LastRuns, schedule_path
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.guard import remember_each_other
 from zimage_syncd.disk.observe import disk_at
+from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import DataDiskMissing
-from zimage_syncd.model.report import Finding, Report
+from zimage_syncd.model.failures import CacheEmpty, CacheMissing, DataDiskMissing, SnapshotMissing
+from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
 from zimage_syncd.ports import Cancel
@@ -41,10 +43,12 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
     """
     config = services.config
     everything = Selection()
-    jobs = {
+    jobs: dict[str, Callable[[], Report]] = {
         "quick": partial(services.verify, everything, deep=False, repair=config.verify.repair, yielding=True),
         "deep": partial(services.verify, everything, deep=True, repair=config.verify.repair, yielding=True),
     }
+    if config.backup.to:
+        jobs[BACKUP] = partial(_back_up, services)
     schedules = {
         "quick": Schedule(config.verify.quick, min(float(config.verify.jitter_s), 60.0)),
         "deep": Schedule(config.verify.deep, float(config.verify.jitter_s)),
@@ -59,6 +63,10 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
         last_runs=last_runs,
         identity=seen.identity.cache_id if seen.identity is not None else config.cache.id,
         links=tuple(config.cache.links),
+        cache=config.cache.dir,
+        state=services.workshop.state_directory,
+        settle_s=config.backup.settle_s,
+        is_written=partial(is_written_below, config.cache.dir, services.workshop.state_directory),
         keep_links=services.keeping.keep,
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
     )
@@ -66,6 +74,15 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
     if zone is None:
         raise DataDiskMissing("local time zone", "the system has none")
     return Service(duties, SystemClock(), zone, cancel, log)
+
+
+def _back_up(services: CacheServices) -> Report:
+    """Backs up what is whole; an empty cache is nothing to complain about."""
+    try:
+        return services.backup(Selection(), accept_changed=False)
+    except (CacheEmpty, CacheMissing, SnapshotMissing) as failure:
+        note = f"nothing to back up yet: {failure}"
+        return Report(Job.BACKUP, services.workshop.clock.now(), 0.0, notes=(note,))
 
 
 def _update_when_possible(services: CacheServices, place: str, change: Change) -> None:

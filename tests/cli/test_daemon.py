@@ -38,10 +38,10 @@ class Daemon:
             found.append(json.loads(line))
         return found
 
-    def wait_until(self, so: Callable[[], bool]) -> float:
+    def wait_until(self, so: Callable[[], bool], patience_s: float = SOON_S) -> float:
         began_s = time.monotonic()
         while not so():
-            assert time.monotonic() - began_s < SOON_S, self._log.read_text()
+            assert time.monotonic() - began_s < patience_s, self._log.read_text()
             assert self.process.poll() is None, self._log.read_text()
             time.sleep(0.01)
         return time.monotonic() - began_s
@@ -140,6 +140,25 @@ def test_a_deleted_cache_is_restored_at_the_next_start(machine: Machine, daemon:
     running.wait_for_cycles(1)
     assert listing(machine.cache / "hub") == before
     assert running.end() == 0
+
+
+def test_a_finished_download_is_backed_up_by_itself(machine: Machine, daemon: Callable[[], Daemon]) -> None:
+    options = 'log = "json"\n[health]\nafter = []\n[backup]\nto = ["bucket"]\nsettle_s = 2\n'
+    machine.write_config(options)
+    running = daemon()
+    running.wait_for_cycles(1)
+    unfinished = machine.cache / "hub/models--org--name/blobs/abc.incomplete"
+    unfinished.parent.mkdir(parents=True)
+    with unfinished.open("wb"):  # by this process: a download that goes on
+        machine.fill()
+        time.sleep(25)  # the clock looks every 20 s
+        assert not list((machine.bucket / "refs").rglob("*.json")) if machine.bucket.exists() else True
+    unfinished.unlink()
+    running.wait_until(
+        lambda: len([line for line in running.events("snapshot") if line["action"] == "backed up"]) == 2, 60
+    )
+    assert running.end() == 0
+    assert machine.json("snapshots", "--store", "bucket")["snapshots"]
 
 
 @pytest.mark.root

@@ -46,6 +46,7 @@ class Timer:
         identity: str,
         since: datetime | None = None,
         queued: Callable[[str], datetime | None] = lambda _: None,
+        every_time: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepares; nothing runs yet.
 
@@ -60,6 +61,7 @@ class Timer:
                 at a slot runs the job only if this is a time that outlives a restart.
             queued: when somebody asked for a run that has not been made, UTC, or None. It is submitted once; one that
                 is put off or fails then waits for its slot, or for the next start.
+            every_time: is called whenever the timer asks.
         """
         self._schedules = dict(schedules)
         self._last_runs = last_runs
@@ -69,6 +71,7 @@ class Timer:
         self._spreads = {name: spread_of(identity, name) for name in schedules}
         self._since = since if since is not None else clock.now()
         self._queued = queued
+        self._every_time = every_time
         self._submitted: dict[str, datetime] = {}
         self._scheduler: BackgroundScheduler | None = None
 
@@ -90,6 +93,7 @@ class Timer:
 
     def ask(self) -> None:
         """Submits every job that is due, once for all the runs that it missed."""
+        self._every_time()
         now = self._clock.now()
         for name, moment in self._next_runs(now).items():
             if moment is not None and moment <= now:

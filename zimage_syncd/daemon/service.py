@@ -11,7 +11,9 @@ from datetime import tzinfo
 
 from zimage_syncd.daemon.runner import Runner
 from zimage_syncd.daemon.schedule import Timer
+from zimage_syncd.daemon.settling import Settling
 from zimage_syncd.daemon.state import LastRuns
+from zimage_syncd.daemon.tree_watch import TreeWatch
 from zimage_syncd.daemon.watch import Watch
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
@@ -25,6 +27,9 @@ _FIRST_START = "first start"
 _LOOK_AGAIN = "look again"
 _EVERY_MINUTE = Schedule("* * * * *")
 """How often a cycle is tried again while the data disk is missing, foreign or read-only."""
+BACKUP = "backup"
+_RETRY_S = 600.0
+"""When a backup that failed is tried again, at the earliest."""
 _LEAST_PAUSE_S = 30.0
 """A slot that falls right after a cycle asks for no second one: at start, the slots before it count as missed."""
 
@@ -47,6 +52,14 @@ class Duties:
     """cache.links, which are watched."""
     keep_links: Callable[[], tuple[list[str], list[Finding]]] = lambda: ([], [])
     """Makes cache links that are lost; returns sentences and findings. Called from another thread than the jobs."""
+    cache: str = ""
+    """cache.dir, whose changes lead to a backup where `jobs` has one."""
+    state: str = ""
+    """This program's directory on the data disk, whose changes do not."""
+    settle_s: float = 60.0
+    """backup.settle_s."""
+    is_written: Callable[[], bool] = lambda: False
+    """Whether some process has a file of the cache open for writing."""
     disk: Callable[[], object] = lambda: None
     """What changes when the data disk is mounted, unmounted or replaced."""
 
@@ -69,9 +82,21 @@ class Service:
         schedules = {**duties.schedules, _LOOK_AGAIN: _EVERY_MINUTE}
         runs = duties.last_runs
         self._watch = Watch(duties.links, self._keep_links, self._mounts_changed, log)
+        self._settling = Settling(duties.settle_s, duties.is_written, clock)
+        self._tree = TreeWatch(duties.cache, duties.state, self._settling.changed, log)
         self._disk = duties.disk()
         self._link_findings: list[Finding] = []
-        self._timer = Timer(schedules, runs.get, self._submit, clock, zone, duties.identity, since, runs.queued)
+        self._timer = Timer(
+            schedules,
+            runs.get,
+            self._submit,
+            clock,
+            zone,
+            duties.identity,
+            since,
+            runs.queued,
+            self._look_for_downloads,
+        )
 
     def stop(self) -> None:
         """Asks the service to end; the job under way ends between two chunks."""
@@ -86,6 +111,7 @@ class Service:
         try:
             self._runner.run()
         finally:
+            self._tree.stop()
             self._watch.stop()
             self._timer.stop()
         self._log.info("stopped")
@@ -96,6 +122,13 @@ class Service:
             self._runner.submit(name)
         elif self._blocked and self._clock.monotonic_s() - self._looked_s >= _LEAST_PAUSE_S:
             self._runner.submit(CYCLE)
+
+    def _look_for_downloads(self) -> None:
+        if BACKUP not in self._duties.jobs:
+            return
+        self._tree.ensure()
+        if self._settling.take():
+            self._runner.submit(BACKUP)
 
     def _mounts_changed(self) -> None:
         disk = self._duties.disk()
@@ -134,10 +167,16 @@ class Service:
             try:
                 report = self._duties.jobs[name]()
             except (Stopped, CacheBusy):
+                if name == BACKUP:
+                    self._settling.changed()
                 raise  # it did not run, so it stays due
             except Failure:
+                if name == BACKUP:
+                    self._settling.changed(_RETRY_S)
                 self._duties.last_runs.set(name, began_at)
                 raise
+            if name == BACKUP and report.failed:
+                self._settling.changed(_RETRY_S)
             self._duties.last_runs.set(name, began_at)
             self._duties.last_runs.done(name, began_at)
             self._tell(report)

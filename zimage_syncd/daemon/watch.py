@@ -34,7 +34,7 @@ _MERGE_S = 0.05
 _LOOK_EVERY_S = 20.0
 """How often is looked without an event: inotify is blind on network file systems, and its queue may overflow."""
 
-_EVENTS: list[type[FileSystemEvent]] = [
+NAME_EVENTS: list[type[FileSystemEvent]] = [
     *(FileCreatedEvent, FileDeletedEvent, FileMovedEvent),
     *(DirCreatedEvent, DirDeletedEvent, DirMovedEvent),
 ]
@@ -113,7 +113,7 @@ class Watch:
         """
         alive = {emitter.watch for emitter in self._observer.emitters if emitter.is_alive()}
         for directory in self._directories:
-            place = _identity(directory)
+            place = identity_of(directory)
             watch, watched = self._watched.get(directory, (None, None))
             if watch is not None and (place != watched or watch not in alive):
                 del self._watched[directory]
@@ -125,7 +125,7 @@ class Watch:
     def _watch_one(self, directory: str, place: tuple[int, int]) -> None:
         handler = _Handler(self._seen)
         try:
-            watch = self._observer.schedule(handler, directory, recursive=False, event_filter=_EVENTS)
+            watch = self._observer.schedule(handler, directory, recursive=False, event_filter=NAME_EVENTS)
             self._watched[directory] = (watch, place)
         except FileNotFoundError:
             pass  # removed since
@@ -167,7 +167,7 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _identity(directory: str) -> tuple[int, int] | None:
+def identity_of(directory: str) -> tuple[int, int] | None:
     """By which a directory is known again; None where there is none."""
     try:
         status = os.stat(directory)

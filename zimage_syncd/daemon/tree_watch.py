@@ -1,0 +1,90 @@
+"""Watches the names in the cache: files that come, go and get their final names. Content is nobody's business here.
+
+inotify sees what this machine does; what another one does on a network file system it does not.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from zimage_syncd.daemon.watch import NAME_EVENTS, identity_of
+from zimage_syncd.logs import Logger
+
+
+class TreeWatch:
+    """One directory and all below, whenever it is there.
+
+    Args:
+        directory: absolute.
+        besides: a directory below whose changes do not count.
+        on_change: called for every change, from a thread of this watch; returns at once.
+        log: for what cannot be watched.
+    """
+
+    def __init__(self, directory: str, besides: str, on_change: Callable[[], None], log: Logger) -> None:
+        self._directory = directory
+        self._besides = besides + "/"
+        self._on_change = on_change
+        self._log = log
+        self._lock = threading.Lock()
+        self._observer: BaseObserver | None = None
+        self._watched: tuple[int, int] | None = None
+        self._refused = False
+
+    def ensure(self) -> None:
+        """Watches the directory if it is there, anew if it is another one than before (mounted, replaced).
+
+        What happened before is a change, too.
+        """
+        with self._lock:
+            place = identity_of(self._directory)
+            if place == self._watched and (self._observer is None or self._observer.is_alive()):
+                return
+            self._end()
+            self._watched = place
+            if place is not None:
+                self._begin()
+        self._on_change()
+
+    def stop(self) -> None:
+        """Ends all threads."""
+        with self._lock:
+            self._end()
+            self._watched = None
+
+    def _begin(self) -> None:
+        observer = Observer()
+        try:
+            observer.schedule(_Handler(self._seen), self._directory, recursive=True, event_filter=NAME_EVENTS)
+            observer.start()
+        except OSError as error:
+            # ENOSPC: fs.inotify.max_user_watches is smaller than the number of directories.
+            if not self._refused:
+                self._refused = True
+                self._log.warning("the cache cannot be watched", path=self._directory, reason=str(error.strerror))
+            return
+        self._observer = observer
+
+    def _end(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+
+    def _seen(self, event: FileSystemEvent) -> None:
+        if not os.fsdecode(event.src_path).startswith(self._besides):
+            self._on_change()
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, seen: Callable[[FileSystemEvent], None]) -> None:
+        self._tell = seen
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self._tell(event)
