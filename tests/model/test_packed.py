@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
 from tests.model.test_manifest import key_of
 from zimage_syncd.model import manifest as manifest_module
 from zimage_syncd.model import manifest_json
-from zimage_syncd.model.failures import ManifestCorrupt, ManifestInvalid
+from zimage_syncd.model.failures import ManifestCorrupt, ManifestInvalid, Stopped, StoreUnreachable
 from zimage_syncd.model.manifest import CHUNK_BYTES, Entry, FileEntry, LinkEntry, Manifest, PointerEntry, Proof
 from zimage_syncd.model.packed import Packed
 from zimage_syncd.model.packed_entries import Entries
@@ -147,3 +148,17 @@ def test_a_manifest_of_many_files_takes_less_memory_than_its_json() -> None:
     assert len(read.files) == 10_000
     assert left < 0.7 * len(data)
     assert peak - left < 4 * 2**20
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize("trouble", [StoreUnreachable("bucket", "unplugged"), Stopped("test"), OSError("a bad sector")])
+def test_trouble_with_reading_is_not_taken_for_damage(trouble: Exception, after: int) -> None:
+    many = Manifest(key_of(), Proof.PROVED, entries(400))
+    data = many.to_bytes()
+
+    def read() -> Iterator[bytes]:
+        yield from (data[at * 1000 : (at + 1) * 1000] for at in range(after))
+        raise trouble
+
+    with pytest.raises(type(trouble)):
+        Manifest.from_pieces(read, many.id)

@@ -180,3 +180,17 @@ def test_a_large_manifest_is_read_as_it_comes_and_damage_is_found(damage, monkey
     else:
         with pytest.raises(ManifestCorrupt, match=MANIFEST.id):
             archive.manifest(MANIFEST.id)
+
+
+def test_a_large_manifest_that_was_written_again_is_read_anew(monkeypatch):
+    desk = published()
+    monkeypatch.setattr(archive_manifests, "_SMALL_BYTES", 0)
+    archive = desk.archive("cache-2")
+    desk.store.put(PLACE.key, MANIFEST.to_bytes()[:-1])
+    with pytest.raises(ManifestCorrupt):
+        archive.manifest(MANIFEST.id)
+    desk.store.put(PLACE.key, MANIFEST.to_bytes())
+    assert archive.manifest(MANIFEST.id) == MANIFEST
+    desk.store.delete(PLACE.key)
+    with pytest.raises(NotInStore):
+        archive.manifest(MANIFEST.id)

@@ -222,6 +222,8 @@ class Manifest:
         try:
             manifest = cls._read(data, name)
         except (Failure, *_PARSING) as error:
+            if data.broke_off:
+                raise  # the store's trouble says nothing about the manifest
             data.finish(expected_id)
             raise _refusal(error, read, name) from error
         object.__setattr__(manifest, "_written", data.finish(expected_id))
@@ -250,14 +252,23 @@ class _Counted:
         self._name = name
         self._digest = hashlib.sha256()
         self._count = 0
+        self.broke_off = False
+        """Whether what gives the pieces failed."""
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self._data:
+        while (piece := self._next()) is not None:
             self._count += len(piece)
             if self._count > MAX_MANIFEST_BYTES:
                 raise ManifestInvalid(self._name, f"more than the {MAX_MANIFEST_BYTES} bytes that are read")
             self._digest.update(piece)
             yield piece
+
+    def _next(self) -> bytes | None:
+        try:
+            return next(self._data, None)
+        except BaseException:
+            self.broke_off = True
+            raise
 
     def finish(self, expected_id: str | None) -> tuple[str, int]:
         """Takes what is left; the digest and the count of all of it.

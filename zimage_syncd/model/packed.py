@@ -43,18 +43,20 @@ class Packed(Sequence[T], Generic[T]):
         self._rows: list[Row] = []
         for row in rows:
             self.append(row)
+        self.seal()
 
     def append(self, row: Row | T) -> None:
         """One more record, in one of the two forms."""
         if isinstance(row, tuple):
             self._rows.append(row)
             if len(self._rows) == _A_PIECE:
-                self._seal()
+                self.seal()
         else:
-            self._seal()
+            self.seal()
             self._add(row, 1)
 
-    def _seal(self) -> None:
+    def seal(self) -> None:
+        """Packs what was added last; afterwards several threads may walk over it."""
         rows, self._rows = self._rows, []
         if rows:
             cut = _shared_chars([row[0] for row in rows])
@@ -74,14 +76,14 @@ class Packed(Sequence[T], Generic[T]):
 
     def rows(self) -> Iterator[Row]:
         """The values of all records but those that are kept as they are; the first value is cut."""
-        self._seal()
+        self.seal()
         for piece in self._pieces:
             if isinstance(piece, bytes):
                 yield from marshal.loads(piece)[1]  # noqa: S302 - as below
 
     def selected(self, wanted: Callable[[Row], bool]) -> Iterator[T]:
         """Only records whose values (the first one cut) are wanted, and all that are kept as they are."""
-        self._seal()
+        self.seal()
         for piece in self._pieces:
             if isinstance(piece, bytes):
                 shared, rows = marshal.loads(piece)  # noqa: S302 - as above
@@ -95,7 +97,7 @@ class Packed(Sequence[T], Generic[T]):
         return self._count + len(self._rows)
 
     def __iter__(self) -> Iterator[T]:
-        self._seal()
+        self.seal()
         return itertools.chain.from_iterable(map(self._opened, self._pieces))
 
     @overload
@@ -107,7 +109,7 @@ class Packed(Sequence[T], Generic[T]):
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        self._seal()
+        self.seal()
         place = index + self._count if index < 0 else index
         if not 0 <= place < self._count:
             raise IndexError(index)
@@ -117,12 +119,12 @@ class Packed(Sequence[T], Generic[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Packed):
             return NotImplemented
-        self._seal()
-        other._seal()
+        self.seal()
+        other.seal()
         return self._pieces == other._pieces
 
     def __hash__(self) -> int:
-        self._seal()
+        self.seal()
         return hash(tuple(self._pieces))
 
 

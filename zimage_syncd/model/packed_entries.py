@@ -52,6 +52,7 @@ class Entries(Packed[Entry]):
                 self.size_bytes += entry.size_bytes
             append(_row(entry))
             yield entry
+        self.seal()
 
     def blobs(self) -> Iterator[tuple[bytes, int]]:
         """The sha256 of each file, and its bytes; no object is made for it."""

@@ -153,6 +153,7 @@ class LinksInOrder:
         if self._others:
             found = {link.path[:]: link.target for link in direct} | self._others
             direct = Packed(((path, found[path]) for path in sorted(found)), _link)
+        direct.seal()
         return tuple(direct) if len(direct) <= _FEW else direct
 
 

@@ -99,8 +99,11 @@ class Manifests:
         if size_bytes <= _SMALL_BYTES or size_bytes > MAX_MANIFEST_BYTES:
             yield self._store.get(key, MAX_MANIFEST_BYTES)
             return
+        info = self._store.head(key)  # a backup may have written it again since it was listed
+        if info is None:
+            raise ObjectMissing(key, f"{self._store.describe()} has it no more")
         buffer = memoryview(bytearray(_PIECE_BYTES))
-        for piece in self._store.read(key, 0, size_bytes, buffer):
+        for piece in self._store.read(key, 0, min(info.size_bytes, MAX_MANIFEST_BYTES + 1), buffer):
             yield bytes(piece)
 
     def save(self, manifest: Manifest) -> None:
