@@ -193,6 +193,43 @@ def test_variables_that_were_installed_are_there_again_after_a_reset(machine: Ma
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_container_with_a_fresh_root_is_a_reset(machine: Machine, tmp_path: Path) -> None:
+    """The whole file system as lower layer of an overlay whose upper one is new each time; the data disk is mounted."""
+    machine.write_config('log = "json"\n[health]\nafter = []\n')
+    machine.fill()
+    run = shlex.join(machine.command("run"))
+    script = f"""
+        set -e
+        cd /
+        mkdir -p {tmp_path}/layers && mount -t tmpfs none {tmp_path}/layers
+        cd {tmp_path}/layers && mkdir upper work root
+        mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
+        for each in /proc /dev {machine.root}/data; do mount --rbind $each root$each; done
+        timeout --preserve-status -s TERM "$1" chroot root /bin/sh -c {shlex.quote(f"cd /; exec {run}")}
+        readlink root{machine.link}
+    """
+    environment = {**machine.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    systems = []
+    for _ in range(2):
+        finished = subprocess.run(
+            ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script, "sh", "6"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        if "mount:" in finished.stderr or "unshare:" in finished.stderr:
+            pytest.skip(f"overlays are not possible here: {finished.stderr}")
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        lines = [json.loads(line) for line in (finished.stdout + finished.stderr).splitlines() if line.startswith("{")]
+        systems += [line["system"] for line in lines if line["event"] == "disks looked at"]
+        assert finished.stdout.splitlines()[-1] == str(machine.cache)
+        assert not machine.link.is_symlink(), "the layer below is as it was"
+    assert systems == ["first", "new"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_disk_that_is_mounted_late_is_used_at_once(machine: Machine, daemon: Callable[[], Daemon]) -> None:
     data = machine.root / "data"
     shutil.rmtree(data, ignore_errors=True)
