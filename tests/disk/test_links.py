@@ -20,6 +20,16 @@ def test_a_missing_link_is_made_with_its_parents(tmp_path: Path) -> None:
     assert os.listdir(link.parent) == ["model_cache"]
 
 
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".zimage-syncd-0123456789abcdef.partial").symlink_to(tmp_path / "data")
+    kept = [tmp_path / ".zimage-syncd-other.partial", tmp_path / ".zimage-syncd-file.partial", tmp_path / "own"]
+    kept[0].symlink_to(tmp_path / "another cache")
+    kept[1].write_text("x")
+    kept[2].symlink_to(tmp_path / "data")
+    make_cache_link(str(tmp_path / "cache"), str(tmp_path / "data"))
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "cache"])
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_link_and_the_directories_made_for_it_are_the_owners(tmp_path: Path) -> None:

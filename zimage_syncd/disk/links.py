@@ -9,12 +9,17 @@ import contextlib
 import os
 import secrets
 import stat
+import threading
 
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.tree import Ownership
 from zimage_syncd.model.failures import LinkOccupied
 from zimage_syncd.model.observation import LinkFacts, LinkKind
 from zimage_syncd.model.private import PARTIAL_PREFIX
+
+_TEMPORARY_SUFFIX = ".partial"
+_ONE_AT_A_TIME = threading.Lock()
+"""The daemon's watch and its cycle make links in two threads: neither shall sweep what the other one is making."""
 
 
 def observe_link(path: str) -> LinkFacts:
@@ -56,10 +61,11 @@ def make_cache_link(path: str, target: str, ownership: Ownership | None = None) 
     if facts.kind in {LinkKind.DIRECTORY, LinkKind.OTHER}:
         raise LinkOccupied(path, f"expected a symlink to {target}, found {facts.kind}")
     parent = os.path.dirname(path)
-    temporary = os.path.join(parent, f"{PARTIAL_PREFIX}{secrets.token_hex(8)}.partial")
-    with translated(path, writing=True):
+    temporary = os.path.join(parent, f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}")
+    with _ONE_AT_A_TIME, translated(path, writing=True):
         owner = ownership if os.geteuid() == 0 else None
         _make_directories(parent, owner)
+        _sweep(parent, target)
         if facts.kind is LinkKind.EMPTY_DIRECTORY:
             os.rmdir(path)
         os.symlink(target, temporary)
@@ -72,6 +78,20 @@ def make_cache_link(path: str, target: str, ownership: Ownership | None = None) 
                 os.unlink(temporary)
             raise
         _sync_directory(parent)
+
+
+def _sweep(parent: str, target: str) -> None:
+    """Removes links that a killed process made and did not give their name."""
+    with os.scandir(parent) as entries:
+        names = [
+            entry.path
+            for entry in entries
+            if entry.name.startswith(PARTIAL_PREFIX) and entry.name.endswith(_TEMPORARY_SUFFIX) and entry.is_symlink()
+        ]
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(name) == target:
+                os.unlink(name)
 
 
 def _make_directories(path: str, owner: Ownership | None) -> None:

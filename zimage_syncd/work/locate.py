@@ -29,15 +29,20 @@ def locate(site: Site, selection: Selection) -> str:
 
 
 def lacking(site: Site) -> tuple[str, ...]:
-    """Configured repositories that are not whole in the cache; where none is configured, one whole one will do.
+    """What is not whole in the cache: configured repositories, and snapshots that were recorded as good once.
+
+    Where nothing is configured or recorded, one whole snapshot will do.
 
     Raises:
         PathUnreadable, DiskError: a directory could not be listed.
     """
-    found = {item.key.repo for item in site.find() if not isinstance(item.completeness, Incomplete)}
-    if not site.repos:
+    found = {item.key for item in site.find() if not isinstance(item.completeness, Incomplete)}
+    repos = {key.repo for key in found}
+    recorded = [key for key in site.shelf.keys() if not site.repos or key.repo in site.repos]  # noqa: SIM118
+    if not site.repos and not recorded:
         return () if found else ("any repository",)
-    return tuple(str(repo) for repo in site.repos if repo not in found)
+    missing = [str(repo) for repo in site.repos if repo not in repos]
+    return (*missing, *(str(key) for key in recorded if key not in found and str(key.repo) not in missing))
 
 
 def _reasons(snapshot: LocalSnapshot) -> str:
