@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zimage_syncd.clock import SystemClock
+from zimage_syncd.daemon.notify import open_manager
+from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.service import Duties, Service
 from zimage_syncd.daemon.state import Change, LastRuns, schedule_path
 from zimage_syncd.decide.due import Schedule
@@ -18,7 +21,6 @@ from zimage_syncd.model.failures import DataDiskMissing
 from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
-from zimage_syncd.ports import Cancel
 from zimage_syncd.work.cycle import Steps, run_cycle
 
 if TYPE_CHECKING:
@@ -32,12 +34,25 @@ _DISK_PROBLEMS = {
 }
 
 
-def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Service:
+def open_service(services: CacheServices, pulse: Pulse, log: Logger) -> Service:
     """The daemon for one configuration; nothing runs yet.
+
+    Args:
+        services: its jobs, which have `pulse` as their monitor and their wish to stop.
+        pulse: what tells whether they advance.
+        log: where it tells what it did.
 
     Raises:
         DataDiskMissing, DataDiskForeign: this is not the disk to work on; nothing was written.
     """
+    zone = datetime.now().astimezone().tzinfo
+    if zone is None:
+        raise DataDiskMissing("local time zone", "the system has none")
+    clock = services.workshop.clock
+    return Service(_duties_of(services), clock, zone, pulse, log, open_manager(os.environ, clock))
+
+
+def _duties_of(services: CacheServices) -> Duties:
     config = services.config
     everything = Selection()
     jobs = {
@@ -51,17 +66,13 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
     place = schedule_path(services.workshop.state_directory)
     last_runs = LastRuns(partial(read_document, place), partial(_update_when_possible, services, place))
     seen, _ = services.workshop.observe()
-    duties = Duties(
+    return Duties(
         cycle=partial(_cycle, services),
         jobs=jobs,
         schedules=schedules,
         last_runs=last_runs,
         identity=seen.identity.cache_id if seen.identity is not None else config.cache.id,
     )
-    zone = datetime.now().astimezone().tzinfo
-    if zone is None:
-        raise DataDiskMissing("local time zone", "the system has none")
-    return Service(duties, SystemClock(), zone, cancel, log)
 
 
 def _update_when_possible(services: CacheServices, place: str, change: Change) -> None:
@@ -71,12 +82,13 @@ def _update_when_possible(services: CacheServices, place: str, change: Change) -
         update_document(place, change)
 
 
-def _cycle(services: CacheServices) -> tuple[Verdict, Report]:
+def _cycle(services: CacheServices, begun: Callable[[], None]) -> tuple[Verdict, Report]:
     config = services.config
     everything = Selection()
     steps = Steps(
         detect=lambda: services.workshop.observe()[1],
-        keep_links=services.keep_links,
+        keep_links=partial(_keep_links, services),
+        begun=begun,
         restore=partial(_restore_what_is_missing, services),
         verify=partial(services.verify, everything, deep=False, repair=config.verify.repair),
         health=lambda: services.health(everything, level=None, full=False).report,
@@ -92,6 +104,14 @@ def _cycle(services: CacheServices) -> tuple[Verdict, Report]:
     if wrong:
         return verdict, Report(report.job, report.started_at, report.elapsed_s, (), (*wrong, *report.findings))
     return verdict, services.keep(report)
+
+
+def _keep_links(services: CacheServices) -> tuple[list[str], list[Finding]]:
+    """With what they lead to: a library makes no directories behind a link that leads nowhere."""
+    if not os.path.isdir(services.config.cache.dir):
+        with services.workshop.site("make the cache directory"):
+            pass
+    return services.keep_links()
 
 
 def _restore_what_is_missing(services: CacheServices) -> Report:

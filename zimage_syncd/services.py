@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from zimage_syncd.config import HUBS, Config, StoreKind
 from zimage_syncd.config.places import inside
 from zimage_syncd.daemon.deep_queue import DeepQueue
+from zimage_syncd.daemon.pulse import Pulse
+from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.daemon.state import LastRuns, schedule_path
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.links import make_cache_link
@@ -46,6 +49,7 @@ from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 from zimage_syncd.work.verify import verify
 from zimage_syncd.work.verify_store import verify_store
 
+_STANDARD_ERROR = 2
 _FULL_SIZE_PX = 1024
 _FULL_STEPS = 9
 """What Z-Image-Turbo's authors recommend (model card): 1024 px, 9 steps, guidance 0.0."""
@@ -283,18 +287,21 @@ class CacheServices:
             found = {item.key.repo for item in site.find() if not isinstance(item.completeness, Incomplete)}
             return bool(found) and found.issuperset(site.repos)
 
-    def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
+    def run(self, signals: Signals, pulse: Pulse) -> int:
         """The daemon; returns after SIGTERM.
 
         Args:
-            when_asked: is given what has to be called when somebody asks to stop.
+            signals: what somebody outside asks for.
+            pulse: the monitor and the wish to stop of this object, which tell whether work advances.
         """
         # Here, so that no other command waits for structlog and APScheduler.
         from zimage_syncd.duties import open_service  # noqa: PLC0415
         from zimage_syncd.logs import open_log  # noqa: PLC0415
 
-        service = open_service(self, self.workshop.cancel, open_log(self.config.daemon.log, verbose=self._verbose))
-        when_asked(service.stop)
+        # A watchdog ends us by SIGABRT: then every thread tells where it is, and so what the one that hangs waits for.
+        faulthandler.enable(_STANDARD_ERROR)
+        service = open_service(self, pulse, open_log(self.config.daemon.log, verbose=self._verbose))
+        signals.when_asked(service.stop)
         return service.run()
 
     def environment(self) -> dict[str, str]:

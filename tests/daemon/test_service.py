@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from tests.support.clock import HeldClock
+from zimage_syncd.cli.progress import SilentProgress
+from zimage_syncd.daemon.notify import ServiceManager
+from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.service import Duties, Service
 from zimage_syncd.daemon.state import Change, LastRuns
 from zimage_syncd.decide.due import Schedule
@@ -41,9 +45,11 @@ class World:
         self.calls: list[str] = []
         self.failure: Exception | None = None
         self.state = b"{}"
+        self.address = ""
 
-    def cycle(self) -> tuple[Verdict, Report]:
+    def cycle(self, begun: Callable[[], None]) -> tuple[Verdict, Report]:
         self.calls.append("cycle")
+        begun()
         verdict = Verdict(SystemState.SAME, frozenset({self.data}), CacheState.PRESENT, (), ())
         return verdict, Report(Job.CYCLE, self.clock.now(), 0.0)
 
@@ -66,7 +72,9 @@ class World:
     def service(self, quick: str = "") -> Service:
         last_runs = LastRuns(self.read, self.update)
         duties = Duties(self.cycle, {"quick": self.quick}, {"quick": Schedule(quick)}, last_runs, "cache-1")
-        return Service(duties, self.clock, UTC, Never(), self.log)
+        pulse = Pulse(SilentProgress(), Never())
+        manager = ServiceManager(self.address, 0.0, self.clock)
+        return Service(duties, self.clock, UTC, pulse, self.log, manager)
 
 
 def run_until_idle(service: Service) -> None:

@@ -12,6 +12,8 @@ from zimage_syncd.cli.session import Session
 @click.pass_obj
 def run(session: Session) -> int:
     """Run the daemon: one cycle now, then what the clock starts, until SIGTERM."""
-    services = session.services()
+    from zimage_syncd.daemon.pulse import Pulse  # noqa: PLC0415 - `--help` does not need it
+
     session.stop.listen()
-    return services.run(session.stop.when_asked)
+    pulse = Pulse(session.monitor(), session.stop)
+    return session.services(pulse).run(session.stop, pulse)

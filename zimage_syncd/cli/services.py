@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
+from zimage_syncd.daemon.pulse import Pulse
+from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.model.health import HealthLevel
 from zimage_syncd.model.plan import LinkMode, Plan
 from zimage_syncd.model.report import Report
@@ -45,5 +46,5 @@ class Services(Protocol):
     def environment(self) -> dict[str, str]:
         """The variables by which both libraries find the cache."""
 
-    def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
+    def run(self, signals: Signals, pulse: Pulse) -> int:
         """The daemon; returns after SIGTERM."""

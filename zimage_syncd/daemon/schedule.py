@@ -46,6 +46,7 @@ class Timer:
         identity: str,
         since: datetime | None = None,
         queued: Callable[[str], datetime | None] = lambda _: None,
+        planned: Callable[[Mapping[str, datetime | None]], None] = lambda _: None,
     ) -> None:
         """Prepares; nothing runs yet.
 
@@ -60,6 +61,7 @@ class Timer:
                 at a slot runs the job only if this is a time that outlives a restart.
             queued: when somebody asked for a run that has not been made, UTC, or None. It is submitted once; one that
                 is put off or fails then waits for its slot, or for the next start.
+            planned: is told at every asking when each job is due next, UTC; of one that is due now, at the next asking.
         """
         self._schedules = dict(schedules)
         self._last_runs = last_runs
@@ -69,6 +71,7 @@ class Timer:
         self._spreads = {name: spread_of(identity, name) for name in schedules}
         self._since = since if since is not None else clock.now()
         self._queued = queued
+        self._planned = planned
         self._submitted: dict[str, datetime] = {}
         self._scheduler: BackgroundScheduler | None = None
 
@@ -91,10 +94,12 @@ class Timer:
     def ask(self) -> None:
         """Submits every job that is due, once for all the runs that it missed."""
         now = self._clock.now()
-        for name, moment in self._next_runs(now).items():
+        runs = self._next_runs(now)
+        for name, moment in runs.items():
             if moment is not None and moment <= now:
                 self._submit(name)
                 self._submitted[name] = now
+        self._planned({name: moment for name, moment in runs.items() if moment is not None and moment > now})
 
     def next_runs(self) -> dict[str, datetime | None]:
         """When each job is due next, UTC: in the past where one was missed, None where it has no schedule."""

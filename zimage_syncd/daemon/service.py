@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 
+from zimage_syncd.daemon.heartbeat import Heartbeat
+from zimage_syncd.daemon.notify import ServiceManager
+from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.runner import Runner
 from zimage_syncd.daemon.schedule import Timer
 from zimage_syncd.daemon.state import LastRuns
@@ -17,11 +20,13 @@ from zimage_syncd.logs import Logger
 from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.verdict import Verdict
-from zimage_syncd.ports import Cancel, Clock
+from zimage_syncd.ports import Clock
 
 CYCLE = "cycle"
 _FIRST_START = "first start"
 _LOOK_AGAIN = "look again"
+_NAMES = {CYCLE: "looking at disks and cache", "quick": "quick verification", "deep": "deep verification"}
+"""What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
 """How often a cycle is tried again while the data disk is missing, foreign or read-only."""
 _LEAST_PAUSE_S = 30.0
@@ -32,8 +37,8 @@ _LEAST_PAUSE_S = 30.0
 class Duties:
     """What the daemon does, bound to one configuration."""
 
-    cycle: Callable[[], tuple[Verdict, Report]]
-    """observe → … → report."""
+    cycle: Callable[[Callable[[], None]], tuple[Verdict, Report]]
+    """observe → … → report; calls what it is given when the disks were looked at and the cache links are there."""
     jobs: Mapping[str, Callable[[], Report]]
     """Scheduled jobs by name."""
     schedules: Mapping[str, Schedule]
@@ -47,24 +52,46 @@ class Duties:
 class Service:
     """The long-running process."""
 
-    def __init__(self, duties: Duties, clock: Clock, zone: tzinfo, cancel: Cancel, log: Logger) -> None:
+    def __init__(
+        self, duties: Duties, clock: Clock, zone: tzinfo, pulse: Pulse, log: Logger, manager: ServiceManager
+    ) -> None:
+        """Prepares; nothing runs yet.
+
+        Args:
+            duties: what to do, and when.
+            clock: the time.
+            zone: whose wall clock the schedules mean.
+            pulse: is told by all jobs that they advance.
+            log: where it tells what it did.
+            manager: is told what the daemon does now.
+        """
         self._duties = duties
         self._clock = clock
+        self._zone = zone
+        self._pulse = pulse
         self._log = log
+        self._manager = manager
+        self._heartbeat = Heartbeat(manager, pulse.alive, self._doing)
         jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in duties.jobs}
-        self._runner = Runner({CYCLE: self._cycle, **jobs}, cancel, log)
+        acts = {CYCLE: self._cycle, **jobs}
+        self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log)
+        self._is_ready = False
+        self._plans = ""
         since = duties.last_runs.get(_FIRST_START)
         if since is None:
             since = clock.now()
             duties.last_runs.set(_FIRST_START, since)
-        self._blocked = False
+        self._blocked = ""
         self._looked_s = clock.monotonic_s()
         schedules = {**duties.schedules, _LOOK_AGAIN: _EVERY_MINUTE}
         runs = duties.last_runs
-        self._timer = Timer(schedules, runs.get, self._submit, clock, zone, duties.identity, since, runs.queued)
+        self._timer = Timer(
+            schedules, runs.get, self._submit, clock, zone, duties.identity, since, runs.queued, self._planned
+        )
 
     def stop(self) -> None:
         """Asks the service to end; the job under way ends between two chunks."""
+        self._manager.stopping()
         self._runner.stop()
 
     def run(self) -> int:
@@ -72,10 +99,12 @@ class Service:
         self._log.info("started")
         self._runner.submit(CYCLE)
         self._timer.start()
+        self._heartbeat.start()
         try:
             self._runner.run()
         finally:
             self._timer.stop()
+            self._heartbeat.stop()
         self._log.info("stopped")
         return 0
 
@@ -85,10 +114,42 @@ class Service:
         elif self._blocked and self._clock.monotonic_s() - self._looked_s >= _LEAST_PAUSE_S:
             self._runner.submit(CYCLE)
 
+    def _watched(self, name: str, act: Callable[[], None]) -> Callable[[], None]:
+        def watched() -> None:
+            try:
+                with self._pulse.working(_NAMES.get(name, name)):
+                    act()
+            finally:
+                self._ready()  # however the first cycle ended: the daemon is there, and goes on
+
+        return watched
+
+    def _ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._manager.ready()
+
+    def _doing(self) -> str:
+        """For people, in one line."""
+        if doing := self._pulse.doing():
+            return doing
+        if self._blocked:
+            return f"waiting: {self._blocked}"
+        return f"idle{self._plans}" if self._is_ready else "starting"
+
+    def _planned(self, runs: Mapping[str, datetime | None]) -> None:
+        """Keeps what is due next in words: who asks for them must not wait for the data disk."""
+        named = [
+            f"{_NAMES[name]} {moment.astimezone(self._zone):%a %H:%M}"
+            for name, moment in sorted(runs.items(), key=lambda run: run[0])
+            if moment is not None and name in self._duties.jobs
+        ]
+        self._plans = f"; next {', '.join(named)}" if named else ""
+
     def _cycle(self) -> None:
-        verdict, report = self._duties.cycle()
+        verdict, report = self._duties.cycle(self._ready)
         self._looked_s = self._clock.monotonic_s()
-        self._blocked = not verdict.may_write
+        self._blocked = "" if verdict.may_write else f"the data disk is {', '.join(sorted(verdict.data))}"
         self._log.info(
             "disks looked at",
             system=str(verdict.system),

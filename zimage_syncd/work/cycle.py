@@ -1,4 +1,4 @@
-"""One cycle: observe → detect → plan → restore → verify → health → report. Read this first.
+"""One cycle: observe → detect → link → plan → restore → verify → health → report. Read this first.
 
 The daemon runs it at every start: whatever happened to the disks, afterwards the cache is where the libraries look, or
 the report says why it is not.
@@ -23,7 +23,9 @@ class Steps:
     detect: Callable[[], Verdict]
     """Observes the disks and says what happened."""
     keep_links: Callable[[], tuple[list[str], list[Finding]]]
-    """Makes lost cache links; returns sentences and findings."""
+    """Makes lost cache links, and the cache directory that they lead to; returns sentences and findings."""
+    begun: Callable[[], None]
+    """Is told that the disks were looked at, and that what can be done at once was done."""
     restore: Callable[[], Report]
     """Plans and brings back what is missing."""
     verify: Callable[[], Report]
@@ -53,12 +55,15 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
     snapshots: list[SnapshotResult] = []
     if verdict.may_write:
         steps.remember()
+        # Before the restore, which may take half an hour: no download may go to the system disk meanwhile.
+        sentences, trouble = _links(steps)
+        notes.extend(sentences)
+        findings.extend(trouble)
+    steps.begun()
+    if verdict.may_write:
         _take(_guarded(Job.RESTORE, steps, steps.restore), "restored", "restore", happened, snapshots, findings)
         if _restored_or_there(verdict, snapshots):
             _take(_guarded(Job.VERIFY, steps, steps.verify), "mended", "repair", happened, snapshots, findings)
-        sentences, trouble = steps.keep_links()
-        notes.extend(sentences)
-        findings.extend(trouble)
         if steps.health is not None and happened & prove_after:
             _take(_guarded(Job.HEALTH, steps, steps.health), "", "", happened, snapshots, findings)
     elapsed_s = steps.clock.monotonic_s() - started_s
@@ -67,6 +72,15 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
 
 def _restored_or_there(verdict: Verdict, snapshots: list[SnapshotResult]) -> bool:
     return bool(snapshots) or verdict.cache is CacheState.PRESENT
+
+
+def _links(steps: Steps) -> tuple[list[str], list[Finding]]:
+    try:
+        return steps.keep_links()
+    except Stopped:
+        raise
+    except Failure as failure:
+        return [], [finding_of(failure)]
 
 
 def _guarded(job: Job, steps: Steps, act: Callable[[], Report]) -> Report:
