@@ -34,13 +34,14 @@ _DISK_PROBLEMS = {
 }
 
 
-def open_service(services: CacheServices, pulse: Pulse, log: Logger) -> Service:
+def open_service(services: CacheServices, pulse: Pulse, log: Logger, load: Callable[[], CacheServices]) -> Service:
     """The daemon for one configuration; nothing runs yet.
 
     Args:
         services: its jobs, which have `pulse` as their monitor and their wish to stop.
         pulse: what tells whether they advance.
         log: where it tells what it did.
+        load: its jobs by the configuration as it is now; raises what is wrong with it.
 
     Raises:
         DataDiskMissing, DataDiskForeign: this is not the disk to work on; nothing was written.
@@ -49,7 +50,8 @@ def open_service(services: CacheServices, pulse: Pulse, log: Logger) -> Service:
     if zone is None:
         raise DataDiskMissing("local time zone", "the system has none")
     clock = services.workshop.clock
-    return Service(_duties_of(services), clock, zone, pulse, log, open_manager(os.environ, clock))
+    manager = open_manager(os.environ, clock)
+    return Service(_duties_of(services), clock, zone, pulse, log, manager, lambda: _duties_of(load()))
 
 
 def _duties_of(services: CacheServices) -> Duties:

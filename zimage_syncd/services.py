@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from zimage_syncd.config import HUBS, Config, StoreKind
 from zimage_syncd.config.places import inside
+from zimage_syncd.config.same_cache import same_cache
 from zimage_syncd.daemon.deep_queue import DeepQueue
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.signals import Signals
@@ -287,12 +288,13 @@ class CacheServices:
             found = {item.key.repo for item in site.find() if not isinstance(item.completeness, Incomplete)}
             return bool(found) and found.issuperset(site.repos)
 
-    def run(self, signals: Signals, pulse: Pulse) -> int:
+    def run(self, signals: Signals, pulse: Pulse, load: Callable[[], Config]) -> int:
         """The daemon; returns after SIGTERM.
 
         Args:
             signals: what somebody outside asks for.
             pulse: the monitor and the wish to stop of this object, which tell whether work advances.
+            load: the configuration as it is now; raises what is wrong with it.
         """
         # Here, so that no other command waits for structlog and APScheduler.
         from zimage_syncd.duties import open_service  # noqa: PLC0415
@@ -300,8 +302,14 @@ class CacheServices:
 
         # A watchdog ends us by SIGABRT: then every thread tells where it is, and so what the one that hangs waits for.
         faulthandler.enable(_STANDARD_ERROR)
-        service = open_service(self, pulse, open_log(self.config.daemon.log, verbose=self._verbose))
+
+        def again() -> CacheServices:
+            return CacheServices(same_cache(self.config, load()), pulse, pulse, verbose=self._verbose)
+
+        log = open_log(self.config.daemon.log, verbose=self._verbose)
+        service = open_service(self, pulse, log, again)
         signals.when_asked(service.stop)
+        signals.when_hung_up(service.reload)
         return service.run()
 
     def environment(self) -> dict[str, str]:

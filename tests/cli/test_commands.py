@@ -16,6 +16,7 @@ from zimage_syncd.cli.restore import _MODES
 from zimage_syncd.cli.services import Services
 from zimage_syncd.cli.session import Session
 from zimage_syncd.cli.signals import StopFlag
+from zimage_syncd.config import Config
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.model import problems
@@ -95,7 +96,7 @@ class MemoryServices:
     def environment(self) -> dict[str, str]:
         return {"HF_HOME": "/a b", "MODELSCOPE_CACHE": "/it's"}
 
-    def run(self, signals: Signals, pulse: Pulse) -> int:
+    def run(self, signals: Signals, pulse: Pulse, load: Callable[[], Config]) -> int:
         signals.when_asked(lambda: None)
         pulse.check()
         self._answer(Job.CYCLE)
@@ -105,7 +106,7 @@ class MemoryServices:
 class DeafFlag(StopFlag):
     """Leaves the signals of the tests' own process alone."""
 
-    def listen(self) -> None:
+    def listen(self, *, reload: bool = False) -> None:
         pass
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,63 @@ def test_a_watchdog_s_signal_leaves_where_every_thread_was(machine: Machine, ear
         assert daemon.ended() == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in daemon.said()
     assert "heartbeat.py" in daemon.said()
+
+
+def test_a_new_configuration_is_followed_without_a_new_start(machine: Machine, ear: NotifySocket) -> None:
+    machine.write_config(QUIET)
+    machine.fill()
+    machine.run("backup")
+    with Daemon(machine, NOTIFY_SOCKET=ear.address, TZ="UTC") as daemon:
+        ear.wait_for("STATUS=idle")
+        (machine.bucket).rename(machine.root / "moved")
+        other = machine.root / "system/other"
+        text = machine.config.read_text().replace(f"file://{machine.bucket}", f"file://{machine.root}/moved")
+        text = text.replace('deep = ""', 'deep = "30 4 * * 0"\njitter_s = 0')
+        machine.config.write_text(text.replace(f'["{machine.link}"]', f'["{machine.link}", "{other}"]'))
+        shutil.rmtree(machine.cache / "hub")
+        daemon.process.send_signal(signal.SIGHUP)
+        ear.wait_for(lambda message: message.startswith("RELOADING=1\nMONOTONIC_USEC="))
+        assert ear.next() == "READY=1"
+        ear.wait_for("STATUS=idle; next deep verification Sun 04:30")
+        assert other.is_dir()
+        assert (machine.cache / "hub").is_dir(), "the new store was read"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda text: text.replace("[health]", "[helth]"), "ZS003"),
+        (lambda text: text.replace("data/cache", "data/other"), "ZS004"),
+        (lambda text: text.replace("system/state", "system/other"), "ZS004"),
+        (lambda text: "[cache", "ZS003"),
+    ],
+    ids=["a key", "another cache", "another system disk", "no TOML"],
+)
+def test_a_configuration_that_cannot_be_followed_is_told_and_the_old_one_stays(
+    machine: Machine, ear: NotifySocket, change: Callable[[str], str], code: str
+) -> None:
+    machine.write_config(QUIET)
+    machine.fill()
+    machine.run("backup")
+    with Daemon(machine, NOTIFY_SOCKET=ear.address) as daemon:
+        ear.wait_for("STATUS=idle")
+        machine.config.write_text(change(machine.config.read_text()))
+        daemon.process.send_signal(signal.SIGHUP)
+        ear.wait_for(lambda message: message.startswith("RELOADING=1"))
+        assert ear.next() == "READY=1"
+        (refusal,) = [event for event in daemon.events() if event["event"].startswith("configuration")]
+        assert refusal["event"] == "configuration refused, the one before stays"
+        assert refusal["code"] == code
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.ended() == 0
+
+
+def test_in_a_terminal_that_is_gone_it_ends(machine: Machine) -> None:
+    machine.write_config(QUIET)
+    leader, terminal = pty.openpty()
+    with Daemon(machine, stdin=terminal) as daemon:
+        daemon.wait_for("job finished")
+        os.close(terminal)
+        daemon.process.send_signal(signal.SIGHUP)
+        assert daemon.ended() == 0
+    os.close(leader)

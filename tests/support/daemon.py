@@ -20,8 +20,11 @@ QUIET = '[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n'
 class Daemon:
     """Runs between `with` and its end; what it says is in a file, so that nothing waits for a pipe."""
 
-    def __init__(self, machine: Machine, *, before: tuple[str, ...] = (), **environment: str) -> None:
+    def __init__(
+        self, machine: Machine, *, before: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL, **environment: str
+    ) -> None:
         """Args: before: a command that starts the daemon, such as `unshare`."""
+        self._stdin = stdin
         self._machine = machine
         self._before = before
         self._environment = environment
@@ -31,7 +34,7 @@ class Daemon:
         with open(self._output, "wb") as output:
             self.process = subprocess.Popen(
                 [*self._before, *self._machine.command("run")],
-                stdin=subprocess.DEVNULL,
+                stdin=self._stdin,
                 stdout=output,
                 stderr=output,
                 cwd=self._machine.root,

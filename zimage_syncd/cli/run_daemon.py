@@ -14,6 +14,6 @@ def run(session: Session) -> int:
     """Run the daemon: one cycle now, then what the clock starts, until SIGTERM."""
     from zimage_syncd.daemon.pulse import Pulse  # noqa: PLC0415 - `--help` does not need it
 
-    session.stop.listen()
+    session.stop.listen(reload=True)
     pulse = Pulse(session.monitor(), session.stop)
-    return session.services(pulse).run(session.stop, pulse)
+    return session.services(pulse).run(session.stop, pulse, session.configuration)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from zimage_syncd.config import Config
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.model.health import HealthLevel
@@ -46,5 +48,5 @@ class Services(Protocol):
     def environment(self) -> dict[str, str]:
         """The variables by which both libraries find the cache."""
 
-    def run(self, signals: Signals, pulse: Pulse) -> int:
+    def run(self, signals: Signals, pulse: Pulse, load: Callable[[], Config]) -> int:
         """The daemon; returns after SIGTERM."""

@@ -13,6 +13,7 @@ from zimage_syncd.model.failures import OutputLost
 if TYPE_CHECKING:
     # `--help` does not wait for what only a job needs: manifests, configuration, reports.
     from zimage_syncd.cli.services import Services
+    from zimage_syncd.config import Config
     from zimage_syncd.daemon.pulse import Pulse
     from zimage_syncd.model.report import Report
     from zimage_syncd.ports import Monitor
@@ -42,6 +43,16 @@ class Session:
 
         return open_progress(sys.stderr, quiet=self.as_json)
 
+    def configuration(self) -> Config:
+        """The configuration that counts here, as it is now.
+
+        Raises:
+            ConfigMissing, ConfigInvalid, ConfigContradictory, ConfigUntrusted, StoreUrlInvalid: as their names say.
+        """
+        from zimage_syncd.config import load_config  # noqa: PLC0415 - as in `services`
+
+        return load_config(self.config, os.environ, os.getcwd(), os.path.expanduser("~"))
+
     def services(self, pulse: Pulse | None = None) -> Services:
         """The jobs on the configuration that counts here.
 
@@ -53,12 +64,10 @@ class Session:
         Raises:
             ConfigMissing, ConfigInvalid, ConfigContradictory, ConfigUntrusted, StoreUrlInvalid: as their names say.
         """
-        from zimage_syncd.config import load_config  # noqa: PLC0415
         from zimage_syncd.services import open_services  # noqa: PLC0415
 
-        config = load_config(self.config, os.environ, os.getcwd(), os.path.expanduser("~"))
         monitor, cancel = (self.monitor(), self.stop) if pulse is None else (pulse, pulse)
-        return open_services(config, monitor=monitor, cancel=cancel, verbose=self.verbose)
+        return open_services(self.configuration(), monitor=monitor, cancel=cancel, verbose=self.verbose)
 
     def write(self, text: str) -> None:
         """Writes a result to standard output.

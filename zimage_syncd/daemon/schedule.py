@@ -63,17 +63,22 @@ class Timer:
                 is put off or fails then waits for its slot, or for the next start.
             planned: is told at every asking when each job is due next, UTC; of one that is due now, at the next asking.
         """
-        self._schedules = dict(schedules)
+        self._identity = identity
         self._last_runs = last_runs
         self._submit = submit
         self._clock = clock
         self._zone = zone
-        self._spreads = {name: spread_of(identity, name) for name in schedules}
         self._since = since if since is not None else clock.now()
         self._queued = queued
         self._planned = planned
         self._submitted: dict[str, datetime] = {}
         self._scheduler: BackgroundScheduler | None = None
+        self.follow(schedules)
+
+    def follow(self, schedules: Mapping[str, Schedule]) -> None:
+        """From now on other schedules; what was submitted stays submitted."""
+        # One assignment: an asking that is under way in its thread goes on with what it has begun with.
+        self._slots = {name: (schedule, spread_of(self._identity, name)) for name, schedule in schedules.items()}
 
     def start(self) -> None:
         """Begins to ask, at once and then every 20 s; does nothing where it already does."""
@@ -113,9 +118,9 @@ class Timer:
                 since=self._since,
                 now=now,
                 zone=self._zone,
-                spread=self._spreads[name],
+                spread=spread,
             )
-            for name, schedule in self._schedules.items()
+            for name, (schedule, spread) in self._slots.items()
         }
         return {name: self._asked_for(name, now) or slot for name, slot in slots.items()}
 

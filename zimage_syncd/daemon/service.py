@@ -12,6 +12,7 @@ from datetime import datetime, tzinfo
 from zimage_syncd.daemon.heartbeat import Heartbeat
 from zimage_syncd.daemon.notify import ServiceManager
 from zimage_syncd.daemon.pulse import Pulse
+from zimage_syncd.daemon.reload import Reloader
 from zimage_syncd.daemon.runner import Runner
 from zimage_syncd.daemon.schedule import Timer
 from zimage_syncd.daemon.state import LastRuns
@@ -53,7 +54,14 @@ class Service:
     """The long-running process."""
 
     def __init__(
-        self, duties: Duties, clock: Clock, zone: tzinfo, pulse: Pulse, log: Logger, manager: ServiceManager
+        self,
+        duties: Duties,
+        clock: Clock,
+        zone: tzinfo,
+        pulse: Pulse,
+        log: Logger,
+        manager: ServiceManager,
+        load: Callable[[], Duties],
     ) -> None:
         """Prepares; nothing runs yet.
 
@@ -64,6 +72,7 @@ class Service:
             pulse: is told by all jobs that they advance.
             log: where it tells what it did.
             manager: is told what the daemon does now.
+            load: what to do by the configuration as it is now; raises what is wrong with it.
         """
         self._duties = duties
         self._clock = clock
@@ -71,6 +80,8 @@ class Service:
         self._pulse = pulse
         self._log = log
         self._manager = manager
+        self._load = load
+        self._reloader = Reloader(self._reload)
         self._heartbeat = Heartbeat(manager, pulse.alive, self._doing)
         jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in duties.jobs}
         acts = {CYCLE: self._cycle, **jobs}
@@ -83,8 +94,8 @@ class Service:
             duties.last_runs.set(_FIRST_START, since)
         self._blocked = ""
         self._looked_s = clock.monotonic_s()
-        schedules = {**duties.schedules, _LOOK_AGAIN: _EVERY_MINUTE}
         runs = duties.last_runs
+        schedules = _with_looks(duties.schedules)
         self._timer = Timer(
             schedules, runs.get, self._submit, clock, zone, duties.identity, since, runs.queued, self._planned
         )
@@ -93,6 +104,10 @@ class Service:
         """Asks the service to end; the job under way ends between two chunks."""
         self._manager.stopping()
         self._runner.stop()
+
+    def reload(self) -> None:
+        """Asks for the configuration to be read anew; safe to call from a signal's handler."""
+        self._reloader.ask()
 
     def run(self) -> int:
         """Works until `stop`; returns the process's exit code."""
@@ -103,6 +118,7 @@ class Service:
         try:
             self._runner.run()
         finally:
+            self._reloader.stop()
             self._timer.stop()
             self._heartbeat.stop()
         self._log.info("stopped")
@@ -128,6 +144,28 @@ class Service:
         if not self._is_ready:
             self._is_ready = True
             self._manager.ready()
+            self._reloader.start()
+
+    def _reload(self) -> None:
+        """Follows a good configuration from the next job on; keeps the one before where it is not good."""
+        self._manager.reloading()
+        try:
+            duties = self._load()
+        except Failure as failure:
+            self._log.error(
+                "configuration refused, the one before stays",
+                code=failure.problem.code,
+                reason=str(failure),
+                remedy=failure.problem.remedy,
+            )
+        except Exception:  # noqa: BLE001 - the daemon outlives every configuration; the log has the traceback
+            self._log.exception("configuration could not be read, the one before stays")
+        else:
+            self._duties = duties
+            self._timer.follow(_with_looks(duties.schedules))
+            self._log.info("configuration read anew")
+            self._runner.submit(CYCLE)
+        self._manager.ready()
 
     def _doing(self) -> str:
         """For people, in one line."""
@@ -194,3 +232,7 @@ class Service:
                 mended=finding.mended,
                 remedy="" if finding.mended else finding.problem.remedy,
             )
+
+
+def _with_looks(schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:
+    return {**schedules, _LOOK_AGAIN: _EVERY_MINUTE}

@@ -11,3 +11,6 @@ class Signals(Protocol):
 
     def when_asked(self, listener: Callable[[], None]) -> None:
         """Has something called as soon as somebody asks to stop."""
+
+    def when_hung_up(self, listener: Callable[[], None]) -> None:
+        """Has something called as soon as somebody asks to read the configuration anew."""
