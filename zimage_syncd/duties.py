@@ -21,6 +21,7 @@ from zimage_syncd.model.failures import DataDiskMissing
 from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
+from zimage_syncd.process.claim import CacheClaim
 from zimage_syncd.work.cycle import Steps, run_cycle
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def open_service(services: CacheServices, pulse: Pulse, log: Logger, load: Calla
         raise DataDiskMissing("local time zone", "the system has none")
     clock = services.workshop.clock
     manager = open_manager(os.environ, clock)
-    return Service(_duties_of(services), clock, zone, pulse, log, manager, lambda: _duties_of(load()))
+    claim = CacheClaim(services.config.cache.dir)
+    return Service(_duties_of(services), clock, zone, pulse, log, manager, lambda: _duties_of(load()), claim.hold)
 
 
 def _duties_of(services: CacheServices) -> Duties:

@@ -163,3 +163,36 @@ def test_in_a_terminal_that_is_gone_it_ends(machine: Machine) -> None:
         daemon.process.send_signal(signal.SIGHUP)
         assert daemon.ended() == 0
     os.close(leader)
+
+
+@pytest.mark.parametrize("way", ["the same path", "another path", "a cache that was missing"])
+def test_a_second_daemon_on_one_cache_names_the_first_and_ends(machine: Machine, ear: NotifySocket, way: str) -> None:
+    machine.write_config(QUIET)
+    machine.fill()
+    machine.run("backup")
+    if way == "a cache that was missing":
+        shutil.rmtree(machine.cache)
+    with Daemon(machine, NOTIFY_SOCKET=ear.address) as first:
+        ear.wait_for("READY=1")
+        first.wait_for("job finished")
+        if way == "another path":
+            (machine.root / "by-path").symlink_to(machine.root / "data")
+            text = machine.config.read_text().replace("/data/cache", "/by-path/cache")
+            machine.config.write_text(text.replace("/system/state", "/system/other"))
+        finished = machine.run("run", expected=75)
+        assert f"process {first.process.pid} on {socket.gethostname()}" in finished.stderr
+        assert "ZS105" in finished.stderr
+    with Daemon(machine) as third:
+        third.wait_for("job finished")
+
+
+def test_a_disk_can_be_unmounted_between_two_jobs(machine: Machine) -> None:
+    disk = LoopDisk(machine.root / "image", machine.root / "data", "ext4", 64 * 2**20)
+    disk.mount()
+    machine.cache.mkdir(parents=True)
+    machine.write_config(QUIET, cache=f'mount = "{machine.root}/data"')
+    with Daemon(machine) as daemon:
+        daemon.wait_for("job finished")
+        disk.unmount()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.ended() == 0

@@ -49,6 +49,7 @@ class World:
         self.state = b"{}"
         self.address = ""
         self.refusal: Exception | None = None
+        self.taken = False
 
     def cycle(self, begun: Callable[[], None]) -> tuple[Verdict, Report]:
         self.calls.append("cycle")
@@ -76,6 +77,10 @@ class World:
         last_runs = LastRuns(self.read, self.update)
         return Duties(self.cycle, {"quick": self.quick}, {"quick": Schedule(quick)}, last_runs, "cache-1")
 
+    def claim(self) -> None:
+        if self.taken:
+            raise CacheBusy("/mnt/data/cache", "the daemon is process 5")
+
     def load(self) -> Duties:
         if self.refusal is not None:
             raise self.refusal
@@ -85,7 +90,7 @@ class World:
         duties = self.duties(quick)
         pulse = Pulse(SilentProgress(), Never())
         manager = ServiceManager(self.address, 0.0, self.clock)
-        return Service(duties, self.clock, UTC, pulse, self.log, manager, self.load)
+        return Service(duties, self.clock, UTC, pulse, self.log, manager, self.load, self.claim)
 
 
 def run_until_idle(service: Service) -> None:
@@ -293,3 +298,13 @@ def test_the_manager_hears_when_the_configuration_is_read_whatever_comes_of_it(t
         assert str(ear.next(1)).startswith("RELOADING=1\nMONOTONIC_USEC=")
         assert ear.next(1) == "READY=1"
     ear.close()
+
+
+def test_a_cache_that_turns_out_to_be_another_daemon_s_is_left_to_it() -> None:
+    world = World()
+    service = world.service()
+    world.taken = True  # as when a second daemon waited for the same disk
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    (put_off,) = [fields for event, fields in world.log.events if event == "job put off"]
+    assert "process 5" in str(put_off["reason"])

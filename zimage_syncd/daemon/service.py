@@ -62,6 +62,7 @@ class Service:
         log: Logger,
         manager: ServiceManager,
         load: Callable[[], Duties],
+        claim: Callable[[], None],
     ) -> None:
         """Prepares; nothing runs yet.
 
@@ -73,6 +74,7 @@ class Service:
             log: where it tells what it did.
             manager: is told what the daemon does now.
             load: what to do by the configuration as it is now; raises what is wrong with it.
+            claim: keeps other daemons away from the cache as it is now.
         """
         self._duties = duties
         self._clock = clock
@@ -81,6 +83,7 @@ class Service:
         self._log = log
         self._manager = manager
         self._load = load
+        self._claim = claim
         self._reloader = Reloader(self._reload)
         self._heartbeat = Heartbeat(manager, pulse.alive, self._doing)
         jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in duties.jobs}
@@ -110,7 +113,12 @@ class Service:
         self._reloader.ask()
 
     def run(self) -> int:
-        """Works until `stop`; returns the process's exit code."""
+        """Works until `stop`; returns the process's exit code.
+
+        Raises:
+            CacheBusy: another daemon has this cache.
+        """
+        self._claim()
         self._log.info("started")
         self._runner.submit(CYCLE)
         self._timer.start()
@@ -139,6 +147,11 @@ class Service:
                 self._ready()  # however the first cycle ended: the daemon is there, and goes on
 
         return watched
+
+    def _begun(self) -> None:
+        """The disks were looked at, and what was missing of the cache directory is made."""
+        self._claim()
+        self._ready()
 
     def _ready(self) -> None:
         if not self._is_ready:
@@ -185,7 +198,7 @@ class Service:
         self._plans = f"; next {', '.join(named)}" if named else ""
 
     def _cycle(self) -> None:
-        verdict, report = self._duties.cycle(self._ready)
+        verdict, report = self._duties.cycle(self._begun)
         self._looked_s = self._clock.monotonic_s()
         self._blocked = "" if verdict.may_write else f"the data disk is {', '.join(sorted(verdict.data))}"
         self._log.info(
