@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,7 +37,7 @@ from zimage_syncd.model.status import HealthReport, SnapshotRow, Status
 from zimage_syncd.model.verdict import DataState, LinkState
 from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
 from zimage_syncd.process.priority import yield_to_others
-from zimage_syncd.process.probe import ProbeProcess
+from zimage_syncd.process.unit_probe import open_probe
 from zimage_syncd.report.files import ReportFiles
 from zimage_syncd.status import cache_rows, collect_status, store_rows, unreachable_row
 from zimage_syncd.stores.on_demand import OpenedOnDemand
@@ -256,7 +257,7 @@ class CacheServices:
             timeout_s=float(health.timeout_s),
             pictures=os.path.join(self.workshop.state_directory, "pictures"),
         )
-        probe = ProbeProcess(health.python or None, os.environ)
+        probe = open_probe(health.python or sys.executable, os.environ)
         with self.workshop.looking() as site:
             answer = check_health(site, probe, selection, settings)
         self.keep(answer.report)
