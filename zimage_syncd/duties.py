@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zimage_syncd.clock import SystemClock
-from zimage_syncd.daemon.service import BACKUP, Duties, Service
+from zimage_syncd.daemon.duties import Duties
+from zimage_syncd.daemon.notify import open_manager
+from zimage_syncd.daemon.pulse import Pulse
+from zimage_syncd.daemon.service import Service
 from zimage_syncd.daemon.state import Change, LastRuns, schedule_path
+from zimage_syncd.daemon.watching import BACKUP
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.guard import remember_each_other
@@ -21,7 +25,7 @@ from zimage_syncd.model.failures import CacheEmpty, CacheMissing, DataDiskMissin
 from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
-from zimage_syncd.ports import Cancel
+from zimage_syncd.process.claim import CacheClaim
 from zimage_syncd.work.cycle import Steps, run_cycle
 
 if TYPE_CHECKING:
@@ -35,12 +39,28 @@ _DISK_PROBLEMS = {
 }
 
 
-def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Service:
+def open_service(services: CacheServices, pulse: Pulse, log: Logger, load: Callable[[], CacheServices]) -> Service:
     """The daemon for one configuration; nothing runs yet.
+
+    Args:
+        services: its jobs, which have `pulse` as their monitor and their wish to stop.
+        pulse: what tells whether they advance.
+        log: where it tells what it did.
+        load: its jobs by the configuration as it is now; raises what is wrong with it.
 
     Raises:
         DataDiskMissing, DataDiskForeign: this is not the disk to work on; nothing was written.
     """
+    zone = datetime.now().astimezone().tzinfo
+    if zone is None:
+        raise DataDiskMissing("local time zone", "the system has none")
+    clock = services.workshop.clock
+    manager = open_manager(os.environ, clock)
+    claim = CacheClaim(services.config.cache.dir)
+    return Service(_duties_of(services), clock, zone, pulse, log, manager, lambda: _duties_of(load()), claim.hold)
+
+
+def _duties_of(services: CacheServices) -> Duties:
     config = services.config
     everything = Selection()
     jobs: dict[str, Callable[[], Report]] = {
@@ -56,7 +76,7 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
     place = schedule_path(services.workshop.state_directory)
     last_runs = LastRuns(partial(read_document, place), partial(_update_when_possible, services, place))
     seen, _ = services.workshop.observe()
-    duties = Duties(
+    return Duties(
         cycle=partial(_cycle, services),
         jobs=jobs,
         schedules=schedules,
@@ -70,10 +90,6 @@ def open_service(services: CacheServices, cancel: Cancel, log: Logger) -> Servic
         keep_links=services.keeping.keep,
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
     )
-    zone = datetime.now().astimezone().tzinfo
-    if zone is None:
-        raise DataDiskMissing("local time zone", "the system has none")
-    return Service(duties, SystemClock(), zone, cancel, log)
 
 
 def _back_up(services: CacheServices) -> Report:
@@ -92,12 +108,13 @@ def _update_when_possible(services: CacheServices, place: str, change: Change) -
         update_document(place, change)
 
 
-def _cycle(services: CacheServices) -> tuple[Verdict, Report]:
+def _cycle(services: CacheServices, begun: Callable[[], None]) -> tuple[Verdict, Report]:
     config = services.config
     everything = Selection()
     steps = Steps(
         detect=services.detect,
         keep_links=services.keeping.keep,
+        begun=begun,
         restore=partial(services.restore, everything, source=None, to=None, mode=None),
         verify=partial(services.verify, everything, deep=False, repair=config.verify.repair),
         health=lambda: services.health(everything, level=None, full=False).report,

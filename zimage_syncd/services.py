@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from zimage_syncd.config import HUBS, Config, StoreKind
 from zimage_syncd.config.places import file_on_the_way, inside
+from zimage_syncd.config.same_cache import same_cache
 from zimage_syncd.daemon.deep_queue import DeepQueue
+from zimage_syncd.daemon.pulse import Pulse
+from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.daemon.state import LastRuns, schedule_path
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.disk.document import read_document, update_document
@@ -28,7 +33,7 @@ from zimage_syncd.model.status import HealthReport, SnapshotRow, Status
 from zimage_syncd.model.verdict import CacheState, DataState, Verdict
 from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
 from zimage_syncd.process.priority import yield_to_others
-from zimage_syncd.process.probe import ProbeProcess
+from zimage_syncd.process.unit_probe import open_probe
 from zimage_syncd.report.files import ReportFiles
 from zimage_syncd.status import all_rows, collect_status, store_rows
 from zimage_syncd.stores.on_demand import OpenedOnDemand
@@ -42,6 +47,7 @@ from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 from zimage_syncd.work.verify import verify
 from zimage_syncd.work.verify_store import verify_store
 
+_STANDARD_ERROR = 2
 _FULL_SIZE_PX = 1024
 _FULL_STEPS = 9
 """What Z-Image-Turbo's authors recommend (model card): 1024 px, 9 steps, guidance 0.0."""
@@ -193,7 +199,7 @@ class CacheServices:
             timeout_s=float(health.timeout_s),
             pictures=os.path.join(self.workshop.state_directory, "pictures"),
         )
-        probe = ProbeProcess(health.python or None, os.environ)
+        probe = open_probe(health.python or sys.executable, os.environ)
         with self.workshop.looking() as site:
             answer = check_health(site, probe, selection, settings)
         self.keep(answer.report)
@@ -218,18 +224,28 @@ class CacheServices:
         with self.workshop.looking() as site:
             return detect(replace(seen, lacking=lacking(site)))
 
-    def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
+    def run(self, signals: Signals, pulse: Pulse, load: Callable[[], Config]) -> int:
         """The daemon; returns after SIGTERM.
 
         Args:
-            when_asked: is given what has to be called when somebody asks to stop.
+            signals: what somebody outside asks for.
+            pulse: the monitor and the wish to stop of this object, which tell whether work advances.
+            load: the configuration as it is now; raises what is wrong with it.
         """
         # Here, so that no other command waits for structlog and APScheduler.
         from zimage_syncd.duties import open_service  # noqa: PLC0415
         from zimage_syncd.logs import open_log  # noqa: PLC0415
 
-        service = open_service(self, self.workshop.cancel, open_log(self.config.daemon.log, verbose=self._verbose))
-        when_asked(service.stop)
+        # A watchdog ends us by SIGABRT: then every thread tells where it is, and so what the one that hangs waits for.
+        faulthandler.enable(_STANDARD_ERROR)
+
+        def again() -> CacheServices:
+            return CacheServices(same_cache(self.config, load()), pulse, pulse, verbose=self._verbose)
+
+        log = open_log(self.config.daemon.log, verbose=self._verbose)
+        service = open_service(self, pulse, log, again)
+        signals.when_asked(service.stop)
+        signals.when_hung_up(service.reload)
         return service.run()
 
     def environment(self) -> dict[str, str]:

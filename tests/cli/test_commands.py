@@ -16,6 +16,9 @@ from zimage_syncd.cli.restore import _MODES
 from zimage_syncd.cli.services import Services
 from zimage_syncd.cli.session import Session
 from zimage_syncd.cli.signals import StopFlag
+from zimage_syncd.config import Config
+from zimage_syncd.daemon.pulse import Pulse
+from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheBusy, ConfigInvalid, NoSpace, Stopped, StoreUnreachable
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthResult
@@ -93,8 +96,9 @@ class MemoryServices:
     def environment(self) -> dict[str, str]:
         return {"HF_HOME": "/a b", "MODELSCOPE_CACHE": "/it's"}
 
-    def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
-        when_asked(lambda: None)
+    def run(self, signals: Signals, pulse: Pulse, load: Callable[[], Config]) -> int:
+        signals.when_asked(lambda: None)
+        pulse.check()
         self._answer(Job.CYCLE)
         return 0
 
@@ -102,7 +106,7 @@ class MemoryServices:
 class DeafFlag(StopFlag):
     """Leaves the signals of the tests' own process alone."""
 
-    def listen(self) -> None:
+    def listen(self, *, reload: bool = False) -> None:
         pass
 
 
@@ -111,7 +115,7 @@ class MemorySession(Session):
     memory: MemoryServices = field(default_factory=MemoryServices)
     stop: StopFlag = field(default_factory=DeafFlag)
 
-    def services(self) -> Services:
+    def services(self, pulse: Pulse | None = None) -> Services:
         return self.memory
 
 

@@ -356,7 +356,7 @@ class TestDaemon:
         assert events[0] == "started"
         assert "disks looked at" in events
 
-    def test_a_second_daemon_waits_its_turn_without_harm(self, machine: Machine) -> None:
+    def test_a_daemon_waits_for_another_command_without_harm(self, machine: Machine) -> None:
         machine.write_config('[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n')
         machine.fill()
         machine.run("backup")

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from tests.daemon.test_service import Log, Never
+from tests.daemon.test_service import Log
 from zimage_syncd.daemon.runner import Runner
 
 
 def test_a_stop_that_a_signal_brings_just_before_the_runner_waits_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen once: `run` outlived a SIGTERM that came right after a job had been put off."""
-    runner = Runner({}, Never(), Log())
+    runner = Runner({}, Log())
     wait = threading.Condition.wait
     ended = threading.Event()
 

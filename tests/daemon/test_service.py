@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tests.support.clock import HeldClock
+from tests.support.notify_socket import NotifySocket
+from zimage_syncd.cli.progress import SilentProgress
+from zimage_syncd.daemon.notify import ServiceManager
+from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.service import Duties, Service
 from zimage_syncd.daemon.state import Change, LastRuns
 from zimage_syncd.decide.due import Schedule
-from zimage_syncd.model.failures import CacheBusy, DataDiskMissing
+from zimage_syncd.model.failures import CacheBusy, ConfigInvalid, DataDiskMissing
 from zimage_syncd.model.report import Job, Report
 from zimage_syncd.model.verdict import CacheState, DataState, SystemState, Verdict
 
@@ -41,9 +47,13 @@ class World:
         self.calls: list[str] = []
         self.failure: Exception | None = None
         self.state = b"{}"
+        self.address = ""
+        self.refusal: Exception | None = None
+        self.taken = False
 
-    def cycle(self) -> tuple[Verdict, Report]:
+    def cycle(self, begun: Callable[[], None]) -> tuple[Verdict, Report]:
         self.calls.append("cycle")
+        begun()
         verdict = Verdict(SystemState.SAME, frozenset({self.data}), CacheState.PRESENT, (), ())
         return verdict, Report(Job.CYCLE, self.clock.now(), 0.0)
 
@@ -63,10 +73,24 @@ class World:
         assert isinstance(document, dict)
         return document
 
-    def service(self, quick: str = "") -> Service:
+    def duties(self, quick: str) -> Duties:
         last_runs = LastRuns(self.read, self.update)
-        duties = Duties(self.cycle, {"quick": self.quick}, {"quick": Schedule(quick)}, last_runs, "cache-1")
-        return Service(duties, self.clock, UTC, Never(), self.log)
+        return Duties(self.cycle, {"quick": self.quick}, {"quick": Schedule(quick)}, last_runs, "cache-1")
+
+    def claim(self) -> None:
+        if self.taken:
+            raise CacheBusy("/mnt/data/cache", "the daemon is process 5")
+
+    def load(self) -> Duties:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.duties("* * * * *")
+
+    def service(self, quick: str = "") -> Service:
+        duties = self.duties(quick)
+        pulse = Pulse(SilentProgress(), Never())
+        manager = ServiceManager(self.address, 0.0, self.clock)
+        return Service(duties, self.clock, UTC, pulse, self.log, manager, self.load, self.claim)
 
 
 def run_until_idle(service: Service) -> None:
@@ -215,3 +239,72 @@ def test_only_what_was_covered_is_done_and_the_rest_stays_queued() -> None:
     runs.done("deep", world.clock.now(), ["one"])
     assert runs.queued("deep") is None
     assert world.read() == {"deep": asked_at.isoformat()}
+
+
+def reloading(world: World, service: Service) -> list[tuple[str, dict[str, object]]]:
+    before = len(world.log.events)
+    service.reload()
+    service._reloader.start()
+    service._reloader.stop()
+    return world.log.events[before:]
+
+
+def test_a_new_configuration_brings_its_schedules_and_keeps_what_waits() -> None:
+    world = World()
+    service = world.service()
+    service._runner.submit("quick")
+    assert [event for event, _ in reloading(world, service)] == ["configuration read anew"]
+    run_until_idle(service)
+    assert world.calls == ["quick", "cycle"]
+    world.clock.move(61)
+    service._timer.ask()
+    run_until_idle(service)
+    assert world.calls == ["quick", "cycle", "quick"]
+
+
+def test_a_configuration_that_is_refused_or_cannot_be_read_changes_nothing() -> None:
+    for refusal, event, code in (
+        (ConfigInvalid("zimage-syncd.toml", "bad"), "configuration refused, the one before stays", "ZS003"),
+        (FileNotFoundError("getcwd"), "configuration could not be read, the one before stays", None),
+    ):
+        world = World()
+        service = world.service()
+        world.refusal = refusal
+        ((said, fields),) = reloading(world, service)
+        assert (said, fields.get("code")) == (event, code)
+        world.clock.move(61)
+        service._timer.ask()
+        run_until_idle(service)
+        assert world.calls == []
+
+
+def test_many_wishes_for_a_new_configuration_are_one_reading() -> None:
+    world = World()
+    service = world.service()
+    for _ in range(5):
+        service.reload()
+    assert len(reloading(world, service)) == 1
+
+
+def test_the_manager_hears_when_the_configuration_is_read_whatever_comes_of_it(tmp_path: Path) -> None:
+    ear = NotifySocket(tmp_path / "notify")
+    world = World()
+    world.address = ear.address
+    service = world.service()
+    world.refusal = ConfigInvalid("zimage-syncd.toml", "bad")
+    for refusal in (None, world.refusal):
+        world.refusal = refusal
+        reloading(world, service)
+        assert str(ear.next(1)).startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert ear.next(1) == "READY=1"
+    ear.close()
+
+
+def test_a_cache_that_turns_out_to_be_another_daemon_s_is_left_to_it() -> None:
+    world = World()
+    service = world.service()
+    world.taken = True  # as when a second daemon waited for the same disk
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    (put_off,) = [fields for event, fields in world.log.events if event == "job put off"]
+    assert "process 5" in str(put_off["reason"])

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from zimage_syncd.config import Config
+from zimage_syncd.daemon.pulse import Pulse
+from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.model.health import HealthLevel
 from zimage_syncd.model.plan import LinkMode, Plan
 from zimage_syncd.model.report import Report
@@ -51,5 +54,5 @@ class Services(Protocol):
     def remove_environment(self) -> list[str]:
         """Removes them; returns their paths."""
 
-    def run(self, when_asked: Callable[[Callable[[], None]], None]) -> int:
+    def run(self, signals: Signals, pulse: Pulse, load: Callable[[], Config]) -> int:
         """The daemon; returns after SIGTERM."""

@@ -13,7 +13,10 @@ from zimage_syncd.model.failures import OutputLost
 if TYPE_CHECKING:
     # `--help` does not wait for what only a job needs: manifests, configuration, reports.
     from zimage_syncd.cli.services import Services
+    from zimage_syncd.config import Config
+    from zimage_syncd.daemon.pulse import Pulse
     from zimage_syncd.model.report import Report
+    from zimage_syncd.ports import Monitor
 
 
 def drop_output() -> None:
@@ -34,21 +37,37 @@ class Session:
     stop: StopFlag = field(default_factory=StopFlag)
     """Set by SIGTERM and Ctrl-C."""
 
-    def services(self) -> Services:
-        """The jobs on the configuration that counts here.
+    def monitor(self) -> Monitor:
+        """What shows progress on standard error."""
+        from zimage_syncd.cli.progress import open_progress  # noqa: PLC0415 - as in `services`
 
-        Imports happen here, so that `--help` does not wait for them.
+        return open_progress(sys.stderr, quiet=self.as_json)
+
+    def configuration(self) -> Config:
+        """The configuration that counts here, as it is now.
 
         Raises:
             ConfigMissing, ConfigInvalid, ConfigContradictory, ConfigUntrusted, StoreUrlInvalid: as their names say.
         """
-        from zimage_syncd.cli.progress import open_progress  # noqa: PLC0415
-        from zimage_syncd.config import load_config  # noqa: PLC0415
+        from zimage_syncd.config import load_config  # noqa: PLC0415 - as in `services`
+
+        return load_config(self.config, os.environ, os.getcwd(), os.path.expanduser("~"))
+
+    def services(self, pulse: Pulse | None = None) -> Services:
+        """The jobs on the configuration that counts here.
+
+        Imports happen here, so that `--help` does not wait for them.
+
+        Args:
+            pulse: stands between the jobs and this session's monitor and wish to stop.
+
+        Raises:
+            ConfigMissing, ConfigInvalid, ConfigContradictory, ConfigUntrusted, StoreUrlInvalid: as their names say.
+        """
         from zimage_syncd.services import open_services  # noqa: PLC0415
 
-        config = load_config(self.config, os.environ, os.getcwd(), os.path.expanduser("~"))
-        monitor = open_progress(sys.stderr, quiet=self.as_json)
-        return open_services(config, monitor=monitor, cancel=self.stop, verbose=self.verbose)
+        monitor, cancel = (self.monitor(), self.stop) if pulse is None else (pulse, pulse)
+        return open_services(self.configuration(), monitor=monitor, cancel=cancel, verbose=self.verbose)
 
     def write(self, text: str) -> None:
         """Writes a result to standard output.

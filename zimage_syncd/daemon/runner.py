@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 
 from zimage_syncd.logs import Logger
 from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
-from zimage_syncd.ports import Cancel
 
 _LOOK_EVERY_S = 1.0
 """How late a stop may be noticed that came between looking for one and waiting."""
@@ -17,9 +16,8 @@ _LOOK_EVERY_S = 1.0
 class Runner:
     """Runs named jobs in the thread that calls `run`; any thread may submit."""
 
-    def __init__(self, jobs: Mapping[str, Callable[[], None]], cancel: Cancel, log: Logger) -> None:
+    def __init__(self, jobs: Mapping[str, Callable[[], None]], log: Logger) -> None:
         self._jobs = jobs
-        self._cancel = cancel
         self._log = log
         self._waiting: deque[str] = deque()
         self._changed = threading.Condition()

@@ -46,6 +46,7 @@ class Timer:
         identity: str,
         since: datetime | None = None,
         queued: Callable[[str], datetime | None] = lambda _: None,
+        planned: Callable[[Mapping[str, datetime | None]], None] = lambda _: None,
         every_time: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepares; nothing runs yet.
@@ -61,19 +62,26 @@ class Timer:
                 at a slot runs the job only if this is a time that outlives a restart.
             queued: when somebody asked for a run that has not been made, UTC, or None. It is submitted once; one that
                 is put off or fails then waits for its slot, or for the next start.
-            every_time: is called whenever the timer asks.
+            planned: is told at every asking when each job is due next, UTC; of one that is due now, at the next asking.
+            every_time: is called at every asking.
         """
-        self._schedules = dict(schedules)
+        self._identity = identity
         self._last_runs = last_runs
         self._submit = submit
         self._clock = clock
         self._zone = zone
-        self._spreads = {name: spread_of(identity, name) for name in schedules}
         self._since = since if since is not None else clock.now()
         self._queued = queued
+        self._planned = planned
         self._every_time = every_time
         self._submitted: dict[str, datetime] = {}
         self._scheduler: BackgroundScheduler | None = None
+        self.follow(schedules)
+
+    def follow(self, schedules: Mapping[str, Schedule]) -> None:
+        """From now on other schedules; what was submitted stays submitted."""
+        # One assignment: an asking that is under way in its thread goes on with what it has begun with.
+        self._slots = {name: (schedule, spread_of(self._identity, name)) for name, schedule in schedules.items()}
 
     def start(self) -> None:
         """Begins to ask, at once and then every 20 s; does nothing where it already does."""
@@ -95,10 +103,12 @@ class Timer:
         """Submits every job that is due, once for all the runs that it missed."""
         self._every_time()
         now = self._clock.now()
-        for name, moment in self._next_runs(now).items():
+        runs = self._next_runs(now)
+        for name, moment in runs.items():
             if moment is not None and moment <= now:
                 self._submit(name)
                 self._submitted[name] = now
+        self._planned({name: moment for name, moment in runs.items() if moment is not None and moment > now})
 
     def next_runs(self) -> dict[str, datetime | None]:
         """When each job is due next, UTC: in the past where one was missed, None where it has no schedule."""
@@ -112,9 +122,9 @@ class Timer:
                 since=self._since,
                 now=now,
                 zone=self._zone,
-                spread=self._spreads[name],
+                spread=spread,
             )
-            for name, schedule in self._schedules.items()
+            for name, (schedule, spread) in self._slots.items()
         }
         return {name: self._asked_for(name, now) or slot for name, slot in slots.items()}
 

@@ -6,86 +6,88 @@ The daemon itself decides nothing: cycle and jobs come in bound to a configurati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 
+from zimage_syncd.daemon.duties import Duties
+from zimage_syncd.daemon.heartbeat import Heartbeat
+from zimage_syncd.daemon.notify import ServiceManager
+from zimage_syncd.daemon.pulse import Pulse
+from zimage_syncd.daemon.reload import Reloader
 from zimage_syncd.daemon.runner import Runner
 from zimage_syncd.daemon.schedule import Timer
-from zimage_syncd.daemon.settling import Settling
-from zimage_syncd.daemon.state import LastRuns
-from zimage_syncd.daemon.tree_watch import TreeWatch
-from zimage_syncd.daemon.watch import Watch
+from zimage_syncd.daemon.watching import BACKUP, Watching
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
 from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
 from zimage_syncd.model.report import Finding, Report
-from zimage_syncd.model.verdict import Verdict
-from zimage_syncd.ports import Cancel, Clock
+from zimage_syncd.ports import Clock
 
 CYCLE = "cycle"
 _FIRST_START = "first start"
 _LOOK_AGAIN = "look again"
+_NAMES = {
+    CYCLE: "looking at disks and cache",
+    "quick": "quick verification",
+    "deep": "deep verification",
+    BACKUP: "backup",
+}
+"""What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
 """How often a cycle is tried again while the data disk is missing, foreign or read-only."""
-BACKUP = "backup"
-_RETRY_S = 600.0
-"""When a backup that failed is tried again, at the earliest."""
 _LEAST_PAUSE_S = 30.0
 """A slot that falls right after a cycle asks for no second one: at start, the slots before it count as missed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Duties:
-    """What the daemon does, bound to one configuration."""
-
-    cycle: Callable[[], tuple[Verdict, Report]]
-    """observe → … → report."""
-    jobs: Mapping[str, Callable[[], Report]]
-    """Scheduled jobs by name."""
-    schedules: Mapping[str, Schedule]
-    """When each of them is due."""
-    last_runs: LastRuns
-    """When each of them last ran."""
-    identity: str
-    """The cache's id; the jitter depends on it."""
-    links: tuple[str, ...] = ()
-    """cache.links, which are watched."""
-    keep_links: Callable[[], tuple[list[str], list[Finding]]] = lambda: ([], [])
-    """Makes cache links that are lost; returns sentences and findings. Called from another thread than the jobs."""
-    cache: str = ""
-    """cache.dir, whose changes lead to a backup where `jobs` has one."""
-    state: str = ""
-    """This program's directory on the data disk, whose changes do not."""
-    settle_s: float = 60.0
-    """backup.settle_s."""
-    is_written: Callable[[], bool] = lambda: False
-    """Whether some process has a file of the cache open for writing."""
-    disk: Callable[[], object] = lambda: None
-    """What changes when the data disk is mounted, unmounted or replaced."""
 
 
 class Service:
     """The long-running process."""
 
-    def __init__(self, duties: Duties, clock: Clock, zone: tzinfo, cancel: Cancel, log: Logger) -> None:
+    def __init__(
+        self,
+        duties: Duties,
+        clock: Clock,
+        zone: tzinfo,
+        pulse: Pulse,
+        log: Logger,
+        manager: ServiceManager,
+        load: Callable[[], Duties],
+        claim: Callable[[], None],
+    ) -> None:
+        """Prepares; nothing runs yet.
+
+        Args:
+            duties: what to do, and when.
+            clock: the time.
+            zone: whose wall clock the schedules mean.
+            pulse: is told by all jobs that they advance.
+            log: where it tells what it did.
+            manager: is told what the daemon does now.
+            load: what to do by the configuration as it is now; raises what is wrong with it.
+            claim: keeps other daemons away from the cache as it is now.
+        """
         self._duties = duties
         self._clock = clock
+        self._zone = zone
+        self._pulse = pulse
         self._log = log
-        jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in duties.jobs}
-        self._runner = Runner({CYCLE: self._cycle, **jobs}, cancel, log)
+        self._manager = manager
+        self._load = load
+        self._claim = claim
+        self._reloader = Reloader(self._reload)
+        self._heartbeat = Heartbeat(manager, pulse.alive, self._doing)
+        jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in (*duties.jobs, BACKUP)}
+        acts = {CYCLE: self._cycle, **jobs}
+        self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log)
+        self._is_ready = False
+        self._plans = ""
         since = duties.last_runs.get(_FIRST_START)
         if since is None:
             since = clock.now()
             duties.last_runs.set(_FIRST_START, since)
-        self._blocked = False
+        self._blocked = ""
         self._looked_s = clock.monotonic_s()
-        schedules = {**duties.schedules, _LOOK_AGAIN: _EVERY_MINUTE}
         runs = duties.last_runs
-        self._watch = Watch(duties.links, self._keep_links, self._mounts_changed, log)
-        self._settling = Settling(duties.settle_s, duties.is_written, clock)
-        self._tree = TreeWatch(duties.cache, duties.state, self._settling.changed, log)
-        self._disk = duties.disk()
-        self._link_findings: list[Finding] = []
+        schedules = _with_looks(duties.schedules)
+        self._watching = self._watch_over(duties)
         self._timer = Timer(
             schedules,
             runs.get,
@@ -95,27 +97,53 @@ class Service:
             duties.identity,
             since,
             runs.queued,
-            self._look_for_downloads,
+            planned=self._planned,
+            every_time=self._ask,
         )
 
     def stop(self) -> None:
         """Asks the service to end; the job under way ends between two chunks."""
+        self._manager.stopping()
         self._runner.stop()
 
+    def reload(self) -> None:
+        """Asks for the configuration to be read anew; safe to call from a signal's handler."""
+        self._reloader.ask()
+
     def run(self) -> int:
-        """Works until `stop`; returns the process's exit code."""
+        """Works until `stop`; returns the process's exit code.
+
+        Raises:
+            CacheBusy: another daemon has this cache.
+        """
+        self._claim()
         self._log.info("started")
         self._runner.submit(CYCLE)
         self._timer.start()
-        self._watch.start()
+        self._heartbeat.start()
+        self._watching.start()
         try:
             self._runner.run()
         finally:
-            self._tree.stop()
-            self._watch.stop()
+            self._reloader.stop()
+            self._watching.stop()
             self._timer.stop()
+            self._heartbeat.stop()
         self._log.info("stopped")
         return 0
+
+    def _watch_over(self, duties: Duties) -> Watching:
+        submit = self._runner.submit
+        return Watching(duties, lambda: submit(CYCLE), lambda: submit(BACKUP), self._warn, self._clock, self._log)
+
+    def _follow(self, duties: Duties) -> None:
+        before, self._watching = self._watching, self._watch_over(duties)
+        if before.is_begun:
+            before.stop()
+            self._watching.start()
+
+    def _ask(self) -> None:
+        self._watching.ask()  # another one after a reload
 
     def _submit(self, name: str) -> None:
         if name != _LOOK_AGAIN:
@@ -123,33 +151,70 @@ class Service:
         elif self._blocked and self._clock.monotonic_s() - self._looked_s >= _LEAST_PAUSE_S:
             self._runner.submit(CYCLE)
 
-    def _look_for_downloads(self) -> None:
-        if BACKUP not in self._duties.jobs:
-            return
-        self._tree.ensure()
-        if self._settling.take():
-            self._runner.submit(BACKUP)
+    def _watched(self, name: str, act: Callable[[], None]) -> Callable[[], None]:
+        def watched() -> None:
+            try:
+                with self._pulse.working(_NAMES.get(name, name)):
+                    act()
+            finally:
+                self._ready()  # however the first cycle ended: the daemon is there, and goes on
 
-    def _mounts_changed(self) -> None:
-        disk = self._duties.disk()
-        if disk != self._disk:
-            self._disk = disk
-            self._log.info("the data disk was mounted, unmounted or replaced")
+        return watched
+
+    def _begun(self) -> None:
+        """The disks were looked at, and what was missing of the cache directory is made."""
+        self._claim()
+        self._ready()
+
+    def _ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._manager.ready()
+            self._reloader.start()
+
+    def _reload(self) -> None:
+        """Follows a good configuration from the next job on; keeps the one before where it is not good."""
+        self._manager.reloading()
+        try:
+            duties = self._load()
+        except Failure as failure:
+            self._log.error(
+                "configuration refused, the one before stays",
+                code=failure.problem.code,
+                reason=str(failure),
+                remedy=failure.problem.remedy,
+            )
+        except Exception:  # noqa: BLE001 - the daemon outlives every configuration; the log has the traceback
+            self._log.exception("configuration could not be read, the one before stays")
+        else:
+            self._duties = duties
+            self._follow(duties)
+            self._timer.follow(_with_looks(duties.schedules))
+            self._log.info("configuration read anew")
             self._runner.submit(CYCLE)
+        self._manager.ready()
 
-    def _keep_links(self) -> None:
-        notes, findings = self._duties.keep_links()
-        for note in notes:
-            self._log.info("link", text=note)
-        if findings != self._link_findings:
-            self._link_findings = findings
-            for finding in findings:
-                self._warn("links", finding)
+    def _doing(self) -> str:
+        """For people, in one line."""
+        if doing := self._pulse.doing():
+            return doing
+        if self._blocked:
+            return f"waiting: {self._blocked}"
+        return f"idle{self._plans}" if self._is_ready else "starting"
+
+    def _planned(self, runs: Mapping[str, datetime | None]) -> None:
+        """Keeps what is due next in words: who asks for them must not wait for the data disk."""
+        named = [
+            f"{_NAMES[name]} {moment.astimezone(self._zone):%a %H:%M}"
+            for name, moment in sorted(runs.items(), key=lambda run: run[0])
+            if moment is not None and name in self._duties.jobs
+        ]
+        self._plans = f"; next {', '.join(named)}" if named else ""
 
     def _cycle(self) -> None:
-        verdict, report = self._duties.cycle()
+        verdict, report = self._duties.cycle(self._begun)
         self._looked_s = self._clock.monotonic_s()
-        self._blocked = not verdict.may_write
+        self._blocked = "" if verdict.may_write else f"the data disk is {', '.join(sorted(verdict.data))}"
         self._log.info(
             "disks looked at",
             system=str(verdict.system),
@@ -168,15 +233,15 @@ class Service:
                 report = self._duties.jobs[name]()
             except (Stopped, CacheBusy):
                 if name == BACKUP:
-                    self._settling.changed()
+                    self._watching.put_off()
                 raise  # it did not run, so it stays due
             except Failure:
                 if name == BACKUP:
-                    self._settling.changed(_RETRY_S)
+                    self._watching.failed()
                 self._duties.last_runs.set(name, began_at)
                 raise
             if name == BACKUP and report.failed:
-                self._settling.changed(_RETRY_S)
+                self._watching.failed()
             self._duties.last_runs.set(name, began_at)
             self._duties.last_runs.done(name, began_at)
             self._tell(report)
@@ -204,3 +269,7 @@ class Service:
             mended=finding.mended,
             remedy="" if finding.mended else finding.problem.remedy,
         )
+
+
+def _with_looks(schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:
+    return {**schedules, _LOOK_AGAIN: _EVERY_MINUTE}

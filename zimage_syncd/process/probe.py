@@ -23,6 +23,9 @@ POLL_S = 0.1
 GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
 
+ENTRY = os.path.join(os.path.dirname(os.path.abspath(zimage_syncd.__file__)), "probe", "__main__.py")
+"""The probe's program."""
+
 _PASSED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
     | {"CONDA_PREFIX", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"}
@@ -46,7 +49,7 @@ class ProbeProcess:
         """
         self._python = python or sys.executable
         self._environment = passed_on(environment)
-        self._program = program or (_entry(),)
+        self._program = program or (ENTRY,)
 
     def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         """Runs one health check and waits for its end; never raises for what the check finds.
@@ -63,18 +66,18 @@ class ProbeProcess:
             process = self._start()
         except OSError as error:
             # What is missing is the interpreter that was to bring torch along.
-            return _failed(request, HealthOutcome.MISSING_EXTRA, f"{self._python}: {error.strerror}")
+            return failed(request, HealthOutcome.MISSING_EXTRA, f"{self._python}: {error.strerror}")
         try:
             pipes = Pipes(process, health_json.encode_request(request))
-            in_time = _wait(process.pid, timeout_s, cancel)
+            in_time = wait_until_ended(process.pid, timeout_s, cancel)
             if not in_time:
                 _terminate(process.pid)
         finally:
             status = _end_group(process)
         last_words = pipes.last_words()
         if not in_time:
-            return _failed(request, HealthOutcome.TIMEOUT, f"no result after {timeout_s:g} s{_quoted(last_words)}")
-        return _conclude(request, status, pipes.answer(), last_words)
+            return failed(request, HealthOutcome.TIMEOUT, f"no result after {timeout_s:g} s{quoted(last_words)}")
+        return conclude(request, status, pipes.answer(), last_words)
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Starts the probe; it ends with the thread that calls this, which therefore has to wait for it."""
@@ -94,11 +97,7 @@ def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
 
 
-def _entry() -> str:
-    return os.path.join(os.path.dirname(os.path.abspath(zimage_syncd.__file__)), "probe", "__main__.py")
-
-
-def _wait(pid: int, timeout_s: float, cancel: Cancel) -> bool:
+def wait_until_ended(pid: int, timeout_s: float, cancel: Cancel) -> bool:
     """Waits for the process to end, without reaping it: until then nobody else can get its number.
 
     Returns:
@@ -140,23 +139,25 @@ def _end_group(process: subprocess.Popen[bytes]) -> int:
     return status
 
 
-def _conclude(request: HealthRequest, status: int, content: bytes, last_words: str) -> HealthResult:
+def conclude(request: HealthRequest, status: int, content: bytes, last_words: str) -> HealthResult:
+    """What an exit status (negative for a signal) and an answer mean."""
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-        return _failed(request, HealthOutcome.CRASHED, f"ended by {name}{_quoted(last_words)}")
+        return failed(request, HealthOutcome.CRASHED, f"ended by {name}{quoted(last_words)}")
     if status > 0:
-        return _failed(request, HealthOutcome.CRASHED, f"ended with exit status {status}{_quoted(last_words)}")
+        return failed(request, HealthOutcome.CRASHED, f"ended with exit status {status}{quoted(last_words)}")
     try:
         return health_json.decode_result(content)
     except health_json.HealthDocumentInvalid as error:
-        return _failed(request, HealthOutcome.CRASHED, f"{error.subject} {error.detail}{_quoted(last_words)}")
+        return failed(request, HealthOutcome.CRASHED, f"{error.subject} {error.detail}{quoted(last_words)}")
 
 
-def _failed(request: HealthRequest, outcome: HealthOutcome, detail: str) -> HealthResult:
+def failed(request: HealthRequest, outcome: HealthOutcome, detail: str) -> HealthResult:
     """A result for a probe that gave none. What it did is unknown: at most what was asked for."""
     level = HealthLevel.FILES if request.level is HealthLevel.AUTO else request.level
     return HealthResult(outcome=outcome, level=level, detail=detail[: health_json.MAX_DETAIL_CHARS])
 
 
-def _quoted(last_words: str) -> str:
+def quoted(last_words: str) -> str:
+    """The end of a sentence that tells what the probe said last."""
     return f"; it last said: {last_words}" if last_words else ""

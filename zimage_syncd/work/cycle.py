@@ -1,4 +1,4 @@
-"""One cycle: observe → detect → plan → restore → verify → health → report. Read this first.
+"""One cycle: observe → detect → link → plan → restore → verify → health → report. Read this first.
 
 The daemon runs it at every start: whatever happened to the disks, afterwards the cache is where the libraries look, or
 the report says why it is not.
@@ -16,6 +16,9 @@ from zimage_syncd.model.verdict import CacheState, SystemState, Verdict
 from zimage_syncd.ports import Clock
 from zimage_syncd.work.apply import finding_of
 
+_AT_ONCE = (Step.REMEMBER, Step.LINK)
+"""Steps that take no time; they come before the others in every plan."""
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:
@@ -24,7 +27,9 @@ class Steps:
     detect: Callable[[], Verdict]
     """Observes the disks and says what happened."""
     keep_links: Callable[[], tuple[list[str], list[Finding]]]
-    """Makes lost cache links; returns sentences and findings."""
+    """Makes lost cache links, and the cache directory that they lead to; returns sentences and findings."""
+    begun: Callable[[], None]
+    """Is told that the disks were looked at, and that what can be done at once was done."""
     restore: Callable[[], Report]
     """Plans and brings back what is missing."""
     verify: Callable[[], Report]
@@ -54,14 +59,17 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
     happened = {"reset"} if verdict.system in {SystemState.NEW, SystemState.ROLLED_BACK} else set()
     notes, findings = list(verdict.evidence), list[Finding]()
     snapshots: list[SnapshotResult] = []
-    for planned in plan_cycle(verdict, has_stores=steps.has_stores):
+    plan = plan_cycle(verdict, has_stores=steps.has_stores)
+    for planned in (item for item in plan if item.step in _AT_ONCE):
+        if planned.step is Step.REMEMBER:
+            steps.remember()
+        else:
+            sentences, trouble = _links(steps)
+            notes.extend(sentences)
+            findings.extend(trouble)
+    steps.begun()
+    for planned in (item for item in plan if item.step not in _AT_ONCE):
         match planned.step:
-            case Step.REMEMBER:
-                steps.remember()
-            case Step.LINK:
-                sentences, trouble = steps.keep_links()
-                notes.extend(sentences)
-                findings.extend(trouble)
             case Step.RESTORE:
                 _take(_guarded(Job.RESTORE, steps, steps.restore), "restored", "restore", happened, snapshots, findings)
             case Step.VERIFY if verdict.cache is not CacheState.GONE or snapshots:
@@ -72,6 +80,15 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
                 notes.append(f"{planned.step}: {planned.reason}")
     elapsed_s = steps.clock.monotonic_s() - started_s
     return verdict, Report(Job.CYCLE, started_at, elapsed_s, tuple(snapshots), tuple(findings), tuple(notes))
+
+
+def _links(steps: Steps) -> tuple[list[str], list[Finding]]:
+    try:
+        return steps.keep_links()
+    except Stopped:
+        raise
+    except Failure as failure:
+        return [], [finding_of(failure)]
 
 
 def _guarded(job: Job, steps: Steps, act: Callable[[], Report]) -> Report:
