@@ -122,6 +122,21 @@ def test_what_was_lost_while_it_runs_is_back_at_once(machine: Machine, daemon: C
     assert running.end() == 0
 
 
+def test_a_new_configuration_brings_its_links(machine: Machine, daemon: Callable[[], Daemon]) -> None:
+    machine.fill()
+    running = daemon()
+    running.wait_for_cycles(1)
+    second = machine.root / "system/second/model_cache"
+    text = machine.config.read_text()
+    machine.config.write_text(text.replace(f'"{machine.link}"', f'"{machine.link}", "{second}"'))
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_until(second.is_symlink)
+    for link in (second, machine.link):
+        link.unlink()
+        running.wait_until(link.is_symlink)
+    assert running.end() == 0
+
+
 def test_a_first_download_finds_a_link_to_the_data_disk(machine: Machine, daemon: Callable[[], Daemon]) -> None:
     running = daemon()
     running.wait_for_cycles(1)
