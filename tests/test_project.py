@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import zimage_syncd
 from zimage_syncd.config import load_config
@@ -142,6 +143,18 @@ def test_a_wheel_brings_along_what_the_readme_installs() -> None:
     assert '"$share"/*.service "$share"/*.timer' in readme
     for unit in (ROOT / "systemd").iterdir():
         assert brought[f"systemd/{unit.name}"] == f"share/zimage-syncd/{unit.name}"
+
+
+def test_the_container_of_the_example_is_built_from_what_is_there_and_may_no_more_than_the_unit() -> None:
+    compose = yaml.safe_load((ROOT / "config/compose.yaml").read_text(encoding="utf-8"))
+    daemon = compose["services"]["zimage-syncd"]
+    assert (ROOT / "config" / daemon["build"]["context"] / daemon["build"]["dockerfile"]).is_file()
+    assert daemon["cap_drop"] == ["ALL"]
+    unit = (ROOT / "systemd/zimage-syncd.service").read_text(encoding="utf-8")
+    allowed = re.findall(
+        r"CAP_(\w+)", next(line for line in unit.splitlines() if line.startswith("CapabilityBounding"))
+    )
+    assert set(daemon["cap_add"]) <= set(allowed)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "config").glob("*.toml")), ids=lambda path: path.name)
