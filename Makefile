@@ -68,6 +68,11 @@ test-long: $(VENV)/.dev $(VENV)/.probe  ## the tests that take minutes; ZIMAGE_S
 	@echo "==> long tests"
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadgroup -m "long and not machine and not gpu"
 
+.PHONY: test-machine
+test-machine: $(VENV)/.dev  ## the tests on virtual machines (root, QEMU; tests/machine/README.md); TESTS="-k reset" narrows them
+	@echo "==> tests on virtual machines"
+	@$(PY) -m pytest -q -n 0 -m machine tests/machine $(TESTS)
+
 .PHONY: bench
 bench: $(VENV)/.dev  ## backup, restore and verification beside other tools, on a real S3 server; BENCH="--runs 1 --only restore" narrows it
 	@$(PY) -m benchmarks.transfer $(BENCH)

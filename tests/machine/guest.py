@@ -97,7 +97,7 @@ class Guest:
         try:
             self._shell.wait_until_ready(timeout_s)
         except ShellSilent as error:
-            raise self._failed(f"no shell after {timeout_s:.0f} s: {error}") from error
+            raise self._failed(f"it does not come up (limit {timeout_s:.0f} s): {error}") from error
 
     def run(self, command: str, *, stdin: bytes = b"", timeout_s: float = 120) -> Finished:
         """Runs lines of bash as root in /root; returns how they ended.
