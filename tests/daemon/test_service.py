@@ -15,8 +15,9 @@ from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.service import Duties, Service
 from zimage_syncd.daemon.state import Change, LastRuns
 from zimage_syncd.decide.due import Schedule
+from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheBusy, ConfigInvalid, DataDiskMissing
-from zimage_syncd.model.report import Job, Report
+from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.verdict import CacheState, DataState, SystemState, Verdict
 
 
@@ -46,6 +47,7 @@ class World:
         self.data = DataState.HERE
         self.calls: list[str] = []
         self.failure: Exception | None = None
+        self.findings: tuple[Finding, ...] = ()
         self.state = b"{}"
         self.address = ""
         self.refusal: Exception | None = None
@@ -55,7 +57,7 @@ class World:
         self.calls.append("cycle")
         begun()
         verdict = Verdict(SystemState.SAME, frozenset({self.data}), CacheState.PRESENT, (), ())
-        return verdict, Report(Job.CYCLE, self.clock.now(), 0.0)
+        return verdict, Report(Job.CYCLE, self.clock.now(), 0.0, findings=self.findings)
 
     def quick(self) -> Report:
         self.calls.append("quick")
@@ -148,6 +150,34 @@ def test_a_blocked_start_makes_one_cycle_although_earlier_minutes_were_missed() 
     service._timer.ask()
     run_until_idle(service)
     assert world.calls == ["cycle"] * 2
+
+
+def test_after_a_store_could_not_be_reached_the_cycle_is_tried_again_less_and_less_often() -> None:
+    world = World()
+    service = world.service()
+    world.findings = (Finding(problems.STORE_UNREACHABLE, "bucket", "connection refused"),)
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    pauses_s, last_s = [], world.clock.monotonic_s()
+    for _ in range(300):
+        world.clock.move(20)
+        service._timer.ask()
+        if service._runner._waiting:
+            run_until_idle(service)
+            pauses_s.append(world.clock.monotonic_s() - last_s)
+            last_s = world.clock.monotonic_s()
+    assert len(pauses_s) > 8
+    assert max(pauses_s[:2]) <= 80
+    assert pauses_s == sorted(pauses_s)
+    assert 900 <= pauses_s[-2] == pauses_s[-1] <= 960
+    world.findings = (Finding(problems.STORE_UNREACHABLE, "bucket", "connection refused", mended=True),)
+    calls = len(world.calls)
+    for _ in range(100):
+        world.clock.move(20)
+        service._timer.ask()
+        if service._runner._waiting:
+            run_until_idle(service)
+    assert len(world.calls) == calls + 1
 
 
 def test_a_job_that_was_put_off_did_not_run_and_one_that_failed_did() -> None:

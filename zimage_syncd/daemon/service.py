@@ -18,8 +18,10 @@ from zimage_syncd.daemon.schedule import Timer
 from zimage_syncd.daemon.watching import BACKUP, Watching
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
+from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
 from zimage_syncd.model.report import Finding, Report
+from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Clock
 
 CYCLE = "cycle"
@@ -33,9 +35,12 @@ _NAMES = {
 }
 """What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
-"""How often a cycle is tried again while the data disk is missing, foreign or read-only."""
+"""How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign or read-only,
+or a store could not be reached."""
 _LEAST_PAUSE_S = 30.0
 """A slot that falls right after a cycle asks for no second one: at start, the slots before it count as missed."""
+_LONGEST_PAUSE_S = 900.0
+"""A store that stays away is asked less and less often, down to this: each attempt leaves a report."""
 
 
 class Service:
@@ -84,6 +89,8 @@ class Service:
             since = clock.now()
             duties.last_runs.set(_FIRST_START, since)
         self._blocked = ""
+        self._pause_s: float | None = None
+        """How long after the last cycle another one is tried; None: it needs none."""
         self._looked_s = clock.monotonic_s()
         runs = duties.last_runs
         schedules = _with_looks(duties.schedules)
@@ -148,7 +155,7 @@ class Service:
     def _submit(self, name: str) -> None:
         if name != _LOOK_AGAIN:
             self._runner.submit(name)
-        elif self._blocked and self._clock.monotonic_s() - self._looked_s >= _LEAST_PAUSE_S:
+        elif self._pause_s is not None and self._clock.monotonic_s() - self._looked_s >= self._pause_s:
             self._runner.submit(CYCLE)
 
     def _watched(self, name: str, act: Callable[[], None]) -> Callable[[], None]:
@@ -211,10 +218,18 @@ class Service:
         ]
         self._plans = f"; next {', '.join(named)}" if named else ""
 
+    def _next_pause_s(self, verdict: Verdict, report: Report) -> float | None:
+        if not verdict.may_write:
+            return _LEAST_PAUSE_S
+        if any(finding.problem is problems.STORE_UNREACHABLE and not finding.mended for finding in report.findings):
+            return _LEAST_PAUSE_S if self._pause_s is None else min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return None
+
     def _cycle(self) -> None:
         verdict, report = self._duties.cycle(self._begun)
         self._looked_s = self._clock.monotonic_s()
         self._blocked = "" if verdict.may_write else f"the data disk is {', '.join(sorted(verdict.data))}"
+        self._pause_s = self._next_pause_s(verdict, report)
         self._log.info(
             "disks looked at",
             system=str(verdict.system),
