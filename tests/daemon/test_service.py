@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +98,13 @@ class World:
 
 def run_until_idle(service: Service) -> None:
     """Runs what is queued, in this thread, and comes back."""
-    stopper = threading.Timer(0.3, service.stop)
+
+    def stop_when_all_has_begun() -> None:
+        while service._runner._waiting:
+            time.sleep(0.005)
+        service.stop()  # what is under way is finished
+
+    stopper = threading.Thread(target=stop_when_all_has_begun)
     stopper.start()
     service._runner.run()
     service._runner._stopped = False
