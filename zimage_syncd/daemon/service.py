@@ -10,6 +10,7 @@ from datetime import datetime, tzinfo
 
 from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.heartbeat import Heartbeat
+from zimage_syncd.daemon.journal import Journal
 from zimage_syncd.daemon.notify import ServiceManager
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.reload import Reloader
@@ -20,7 +21,7 @@ from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
-from zimage_syncd.model.report import Finding, Report
+from zimage_syncd.model.report import Report
 from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Clock
 
@@ -74,6 +75,7 @@ class Service:
         self._zone = zone
         self._pulse = pulse
         self._log = log
+        self._journal = Journal(log)
         self._manager = manager
         self._load = load
         self._claim = claim
@@ -141,7 +143,9 @@ class Service:
 
     def _watch_over(self, duties: Duties) -> Watching:
         submit = self._runner.submit
-        return Watching(duties, lambda: submit(CYCLE), lambda: submit(BACKUP), self._warn, self._clock, self._log)
+        return Watching(
+            duties, lambda: submit(CYCLE), lambda: submit(BACKUP), self._journal.warn, self._clock, self._log
+        )
 
     def _follow(self, duties: Duties) -> None:
         before, self._watching = self._watching, self._watch_over(duties)
@@ -230,16 +234,8 @@ class Service:
         self._looked_s = self._clock.monotonic_s()
         self._blocked = "" if verdict.may_write else f"the data disk is {', '.join(sorted(verdict.data))}"
         self._pause_s = self._next_pause_s(verdict, report)
-        self._log.info(
-            "disks looked at",
-            system=str(verdict.system),
-            data=sorted(verdict.data),
-            cache=str(verdict.cache),
-            boot=str(verdict.boot),
-            links={path: str(state) for path, state in verdict.links},
-            evidence=list(verdict.evidence),
-        )
-        self._tell(report)
+        self._journal.looked(verdict)
+        self._journal.tell(report)
 
     def _scheduled(self, name: str) -> Callable[[], None]:
         def act() -> None:
@@ -259,31 +255,9 @@ class Service:
                 self._watching.failed()
             self._duties.last_runs.set(name, began_at)
             self._duties.last_runs.done(name, began_at)
-            self._tell(report)
+            self._journal.tell(report)
 
         return act
-
-    def _tell(self, report: Report) -> None:
-        for result in report.snapshots:
-            self._log.info(
-                "snapshot", job=str(report.job), snapshot=result.snapshot, action=result.action, detail=result.detail
-            )
-        for note in report.notes:
-            self._log.info("note", job=str(report.job), text=note)
-        for finding in report.findings:
-            self._warn(str(report.job), finding)
-
-    def _warn(self, job: str, finding: Finding) -> None:
-        self._log.warning(
-            "finding",
-            job=job,
-            code=finding.problem.code,
-            problem=finding.problem.title,
-            subject=finding.subject,
-            detail=finding.detail,
-            mended=finding.mended,
-            remedy="" if finding.mended else finding.problem.remedy,
-        )
 
 
 def _with_looks(schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:
