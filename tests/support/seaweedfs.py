@@ -66,7 +66,7 @@ def _command(data: Path, identities: Path, ports: dict[str, int]) -> list[str]:
             "-s3.port.lance=0",
         ),
         # Small volumes, but many: every bucket takes seven of its own. They take no space before they are written.
-        *("-volume.max=1000", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0"),
+        *("-volume.max=5000", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0"),
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
 

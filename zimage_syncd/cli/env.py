@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from zimage_syncd.cli.options import Command
-from zimage_syncd.cli.services import Services
 from zimage_syncd.cli.session import Session
+
+if TYPE_CHECKING:
+    from zimage_syncd.cli.services import Services
 
 _SHELLS = ("bash", "fish", "systemd", "docker", "jupyter")
 
