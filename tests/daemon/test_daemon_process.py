@@ -179,9 +179,10 @@ def test_a_second_daemon_on_one_cache_names_the_first_and_ends(machine: Machine,
             (machine.root / "by-path").symlink_to(machine.root / "data")
             text = machine.config.read_text().replace("/data/cache", "/by-path/cache")
             machine.config.write_text(text.replace("/system/state", "/system/other"))
-        finished = machine.run("run", expected=75)
-        assert f"process {first.process.pid} on {socket.gethostname()}" in finished.stderr
-        assert "ZS105" in finished.stderr
+        with Daemon(machine) as second:
+            assert second.ended() == 75
+        assert f"process {first.process.pid} on {socket.gethostname()}" in second.said()
+        assert "ZS105" in second.said()
     with Daemon(machine) as third:
         third.wait_for("job finished")
 
