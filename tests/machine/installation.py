@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,7 @@ class Bucket:
         """Backs a cache on the host up, as another instance did before."""
         machine = Machine(directory)
         store = f'url = "{self.url}"\nendpoint_url = "{self.server.endpoint_url}"\nregion = "us-east-1"'
-        machine.cache.parent.mkdir(parents=True)
-        machine.cache.symlink_to(cache)
+        shutil.copytree(cache, machine.cache, symlinks=True)  # a backup leaves its state in it
         machine.write_config(store=store)
         keys = {"AWS_ACCESS_KEY_ID": self.server.access_key, "AWS_SECRET_ACCESS_KEY": self.server.secret_key}
         machine.run("backup", **keys)
