@@ -94,6 +94,11 @@ def wait_for_cycle(guest: Guest, timeout_s: float = 300) -> str:
     return [line for line in guest.journal(UNIT).splitlines() if line.startswith(LOOKED)][-1]
 
 
+def wait_for_restore(guest: Guest, timeout_s: float = 600) -> None:
+    """Waits until the daemon says that it restored; its links are there before."""
+    guest.wait_for(f"journalctl --boot --output=cat --unit={UNIT} | grep 'action=restored'", timeout_s)
+
+
 def content(guest: Guest) -> list[str]:
     """Digests of all files and targets of all links of the guest's cache, without this program's state."""
     return sorted(guest.check(f"cd {CACHE} && {{ {_LIST}; }}").splitlines())
