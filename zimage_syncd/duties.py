@@ -108,7 +108,7 @@ def _update_when_possible(services: CacheServices, place: str, change: Change) -
         update_document(place, change)
 
 
-def _cycle(services: CacheServices, begun: Callable[[], None]) -> tuple[Verdict, Report]:
+def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:
     config = services.config
     everything = Selection()
     steps = Steps(

@@ -15,7 +15,7 @@ from zimage_syncd.model.verdict import Verdict
 class Duties:
     """What the daemon does, bound to one configuration."""
 
-    cycle: Callable[[Callable[[], None]], tuple[Verdict, Report]]
+    cycle: Callable[[Callable[[Verdict], None]], tuple[Verdict, Report]]
     """observe → … → report; calls what it is given when the disks were looked at and the cache links are there."""
     jobs: Mapping[str, Callable[[], Report]]
     """Scheduled jobs by name."""

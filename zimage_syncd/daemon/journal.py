@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from zimage_syncd.logs import Logger
 from zimage_syncd.model.report import Finding, Report
-from zimage_syncd.model.verdict import Verdict
+from zimage_syncd.model.verdict import SystemState, Verdict
+
+_SENTENCES = {
+    SystemState.SAME: "this system disk is the one that was here before",
+    SystemState.NEW: "this system disk is a new one: it was reset",
+    SystemState.FIRST: "no system disk is known of before",
+    SystemState.ROLLED_BACK: "this system disk is an older state of itself",
+}
 
 
 class Journal:
@@ -17,6 +24,7 @@ class Journal:
         """What happened to the disks, and why that is thought."""
         self._log.info(
             "disks looked at",
+            text=_SENTENCES[verdict.system],
             system=str(verdict.system),
             data=sorted(verdict.data),
             cache=str(verdict.cache),

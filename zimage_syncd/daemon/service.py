@@ -172,8 +172,9 @@ class Service:
 
         return watched
 
-    def _begun(self) -> None:
+    def _begun(self, verdict: Verdict) -> None:
         """The disks were looked at, and what was missing of the cache directory is made."""
+        self._journal.looked(verdict)
         self._claim()
         self._ready()
 
@@ -234,7 +235,6 @@ class Service:
         self._looked_s = self._clock.monotonic_s()
         self._blocked = "" if verdict.may_write else f"the data disk is {', '.join(sorted(verdict.data))}"
         self._pause_s = self._next_pause_s(verdict, report)
-        self._journal.looked(verdict)
         self._journal.tell(report)
 
     def _scheduled(self, name: str) -> Callable[[], None]:

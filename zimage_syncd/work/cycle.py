@@ -28,7 +28,7 @@ class Steps:
     """Observes the disks and says what happened."""
     keep_links: Callable[[], tuple[list[str], list[Finding]]]
     """Makes lost cache links, and the cache directory that they lead to; returns sentences and findings."""
-    begun: Callable[[], None]
+    begun: Callable[[Verdict], None]
     """Is told that the disks were looked at, and that what can be done at once was done."""
     restore: Callable[[], Report]
     """Plans and brings back what is missing."""
@@ -67,7 +67,7 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
             sentences, trouble = _links(steps)
             notes.extend(sentences)
             findings.extend(trouble)
-    steps.begun()
+    steps.begun(verdict)
     for planned in (item for item in plan if item.step not in _AT_ONCE):
         match planned.step:
             case Step.RESTORE:
