@@ -17,9 +17,10 @@ ENVIRONMENT = "/opt/zimage-syncd"
 
 _PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "kmod", "procps", "iproute2", "linux-image-cloud-amd64", "initramfs-tools"),
-    *("e2fsprogs", "btrfs-progs", "xfsprogs"),
+    *("e2fsprogs", "btrfs-progs"),
 )
-_PACKAGES_WITH_PYTHON = ("python3", "python3-venv", "ca-certificates", "nfs-kernel-server")
+# The last two depend on it.
+_PACKAGES_WITH_PYTHON = ("python3", "python3-venv", "ca-certificates", "nfs-kernel-server", "xfsprogs")
 _NEVER_READ = ("doc", "man", "locale", "info")
 # What takes seconds of every start on an emulated processor, and is nobody's subject.
 _OFF = (
