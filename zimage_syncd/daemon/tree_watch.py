@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -15,6 +16,10 @@ from watchdog.observers.api import BaseObserver
 
 from zimage_syncd.daemon.watch import NAME_EVENTS, identity_of
 from zimage_syncd.logs import Logger
+
+# A directory that comes while its parent is looked through is added twice; the second time replaces the first, and
+# watchdog says so on standard error (seen with 7.1.0).
+warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.observers\.inotify")
 
 
 class TreeWatch:
