@@ -43,8 +43,10 @@ def _change(session: Session, services: Services, *, install: bool) -> int:
     if session.as_json:
         session.write_json("environment", {"written" if install else "removed": paths})
     elif paths:
-        session.write("".join(f"{'wrote' if install else 'removed'} {path}\n" for path in paths))
-        session.write("Sessions that begin from now on have the variables.\n" if install else "")
+        lines = [f"{'wrote' if install else 'removed'} {path}" for path in paths]
+        if install:
+            lines.append("Sessions that begin from now on have the variables.")
+        session.write("\n".join(lines) + "\n")
     else:
         session.write("They are there already.\n" if install else "There are none.\n")
     return 0
