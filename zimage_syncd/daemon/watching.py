@@ -51,7 +51,7 @@ class Watching:
         self._disk = duties.disk()
         self._findings: list[Finding] = []
         self.is_begun = False
-        """Whether it watches, or did."""
+        """Whether it watches."""
 
     def start(self) -> None:
         """Begins."""
@@ -61,12 +61,13 @@ class Watching:
     def stop(self) -> None:
         """Ends all threads; does nothing before `start`."""
         if self.is_begun:
+            self.is_begun = False
             self._tree.stop()
             self._links.stop()
 
     def ask(self) -> None:
         """Asks for a backup if a download has settled; called every few seconds."""
-        if BACKUP not in self._duties.jobs:
+        if not self.is_begun or BACKUP not in self._duties.jobs:
             return
         self._tree.ensure()
         if self._settling.take():
