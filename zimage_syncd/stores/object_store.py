@@ -125,14 +125,4 @@ class Resuming(Protocol):
     """
 
     def resume_upload(self, key: str, size_bytes: int, upload_id: str, marks: Mapping[int, str]) -> Upload | None:
-        """Goes on with an upload; a `ports.ResumedUpload`.
-
-        Args:
-            key: the object.
-            size_bytes: its size.
-            upload_id: the store's own name for the upload.
-            marks: of the parts that were sent, by number.
-
-        Returns:
-            None where the upload is gone, or has none of these parts.
-        """
+        """Goes on with an upload (see `ports.Archive.resume_blob`); None where it is gone or has no part."""
