@@ -86,29 +86,12 @@ class Service:
         self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log)
         self._is_ready = False
         self._plans = ""
-        since = duties.last_runs.get(_FIRST_START)
-        if since is None:
-            since = clock.now()
-            duties.last_runs.set(_FIRST_START, since)
         self._blocked = ""
         self._pause_s: float | None = None
         """How long after the last cycle another one is tried; None: it needs none."""
         self._looked_s = clock.monotonic_s()
-        runs = duties.last_runs
-        schedules = _with_looks(duties.schedules)
         self._watching = self._watch_over(duties)
-        self._timer = Timer(
-            schedules,
-            runs.get,
-            self._submit,
-            clock,
-            zone,
-            duties.identity,
-            since,
-            runs.queued,
-            planned=self._planned,
-            every_time=self._ask,
-        )
+        self._timer = self._timed(duties)
 
     def stop(self) -> None:
         """Asks the service to end; the job under way ends between two chunks."""
@@ -128,18 +111,37 @@ class Service:
         self._claim()
         self._log.info("started")
         self._runner.submit(CYCLE)
-        self._timer.start()
         self._heartbeat.start()
         self._watching.start()
+        self._timer.start()
         try:
             self._runner.run()
         finally:
             self._reloader.stop()
+            self._timer.stop()  # before what it asks: nothing that has ended shall be begun again
             self._watching.stop()
-            self._timer.stop()
             self._heartbeat.stop()
         self._log.info("stopped")
         return 0
+
+    def _timed(self, duties: Duties) -> Timer:
+        runs = duties.last_runs
+        since = runs.get(_FIRST_START)
+        if since is None:
+            since = self._clock.now()
+            runs.set(_FIRST_START, since)
+        return Timer(
+            _with_looks(duties.schedules),
+            runs.get,
+            self._submit,
+            self._clock,
+            self._zone,
+            duties.identity,
+            since,
+            runs.queued,
+            planned=self._planned,
+            every_time=self._ask,
+        )
 
     def _watch_over(self, duties: Duties) -> Watching:
         submit = self._runner.submit
