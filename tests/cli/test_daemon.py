@@ -166,7 +166,7 @@ def test_a_finished_download_is_backed_up_by_itself(machine: Machine, daemon: Ca
     unfinished.parent.mkdir(parents=True)
     with unfinished.open("wb"):  # by this process: a download that goes on
         machine.fill()
-        time.sleep(25)  # the clock looks every 20 s
+        time.sleep(6)  # three times settle_s
         assert not list((machine.bucket / "refs").rglob("*.json")) if machine.bucket.exists() else True
     unfinished.unlink()
     running.wait_until(

@@ -17,20 +17,23 @@ from zimage_syncd.decide.due import CLOCK_STEP_S, Schedule, next_due, spread_of
 from zimage_syncd.ports import Clock
 
 ASK_EVERY_S = 20
-"""Less than a cron expression's minute. Asking anew, instead of sleeping until the next run, survives a suspended
-machine and a clock that was set."""
+"""Seconds; less than a cron expression's minute. Asking anew, instead of sleeping until the next run, survives a
+suspended machine and a clock that was set."""
 
 
 class _Pace(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """At once, then every 20 s.
+    """At once, then again and again.
 
     Not an interval trigger beside a job that runs once: removing that job races with a shutdown right after the start
     (APScheduler 3.11.3 then ends its thread with a JobLookupError).
     """
 
+    def __init__(self, every_s: Callable[[], float]) -> None:
+        self._every_s = every_s
+
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """Counted from now, so that nothing piles up while the machine is suspended."""
-        return now if previous_fire_time is None else now + timedelta(seconds=ASK_EVERY_S)
+        return now if previous_fire_time is None else now + timedelta(seconds=self._every_s())
 
 
 class Timer:
@@ -48,6 +51,7 @@ class Timer:
         queued: Callable[[str], datetime | None] = lambda _: None,
         planned: Callable[[Mapping[str, datetime | None]], None] = lambda _: None,
         every_time: Callable[[], None] = lambda: None,
+        every_s: float = ASK_EVERY_S,
     ) -> None:
         """Prepares; nothing runs yet.
 
@@ -64,6 +68,7 @@ class Timer:
                 is put off or fails then waits for its slot, or for the next start.
             planned: is told at every asking when each job is due next, UTC; of one that is due now, at the next asking.
             every_time: is called at every asking.
+            every_s: how long after one asking comes the next, seconds.
         """
         self._identity = identity
         self._last_runs = last_runs
@@ -76,20 +81,22 @@ class Timer:
         self._every_time = every_time
         self._submitted: dict[str, datetime] = {}
         self._scheduler: BackgroundScheduler | None = None
-        self.follow(schedules)
+        self.follow(schedules, every_s)
 
-    def follow(self, schedules: Mapping[str, Schedule]) -> None:
+    def follow(self, schedules: Mapping[str, Schedule], every_s: float = ASK_EVERY_S) -> None:
         """From now on other schedules; what was submitted stays submitted."""
+        self._every_s = every_s
         # One assignment: an asking that is under way in its thread goes on with what it has begun with.
         self._slots = {name: (schedule, spread_of(self._identity, name)) for name, schedule in schedules.items()}
 
     def start(self) -> None:
-        """Begins to ask, at once and then every 20 s; does nothing where it already does."""
+        """Begins to ask, at once and then every few seconds; does nothing where it already does."""
         if self._scheduler is not None:
             return
         # One worker thread, so that two askings never overlap. `None`: however late, it is asked.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
-        scheduler.add_job(self.ask, _Pace(), misfire_grace_time=None, coalesce=True, max_instances=1)
+        pace = _Pace(lambda: self._every_s)
+        scheduler.add_job(self.ask, pace, misfire_grace_time=None, coalesce=True, max_instances=1)
         scheduler.start()
         self._scheduler = scheduler
 

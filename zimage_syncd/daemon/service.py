@@ -15,7 +15,7 @@ from zimage_syncd.daemon.notify import ServiceManager
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.reload import Reloader
 from zimage_syncd.daemon.runner import Runner
-from zimage_syncd.daemon.schedule import Timer
+from zimage_syncd.daemon.schedule import ASK_EVERY_S, Timer
 from zimage_syncd.daemon.watching import BACKUP, Watching
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
@@ -38,6 +38,8 @@ _NAMES = {
 _EVERY_MINUTE = Schedule("* * * * *")
 """How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign or read-only,
 or a store could not be reached."""
+_LEAST_ASK_S = 1.0
+"""How often is asked at most."""
 _LEAST_PAUSE_S = 30.0
 """A slot that falls right after a cycle asks for no second one: at start, the slots before it count as missed."""
 _LONGEST_PAUSE_S = 900.0
@@ -141,6 +143,7 @@ class Service:
             runs.queued,
             planned=self._planned,
             every_time=self._ask,
+            every_s=_ask_every_s(duties),
         )
 
     def _watch_over(self, duties: Duties) -> Watching:
@@ -203,7 +206,7 @@ class Service:
         else:
             self._duties = duties
             self._follow(duties)
-            self._timer.follow(_with_looks(duties.schedules))
+            self._timer.follow(_with_looks(duties.schedules), _ask_every_s(duties))
             self._log.info("configuration read anew")
             self._runner.submit(CYCLE)
         self._manager.ready()
@@ -264,3 +267,8 @@ class Service:
 
 def _with_looks(schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:
     return {**schedules, _LOOK_AGAIN: _EVERY_MINUTE}
+
+
+def _ask_every_s(duties: Duties) -> float:
+    """A short backup.settle_s is kept to: whether a download has settled is asked with the clock's jobs."""
+    return min(ASK_EVERY_S, max(_LEAST_ASK_S, duties.settle_s))
