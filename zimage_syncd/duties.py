@@ -115,6 +115,7 @@ def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[V
         detect=services.detect,
         keep_links=services.keeping.keep,
         begun=begun,
+        take_in=services.taking_in.links,
         restore=partial(services.restore, everything, source=None, to=None, mode=None),
         verify=partial(services.verify, everything, deep=False, repair=config.verify.repair),
         health=lambda: services.health(everything, level=None, full=False).report,

@@ -27,6 +27,8 @@ _KINDS = {
     LinkState.REAL_DIRECTORY: problems.LINK_OCCUPIED,
 }
 
+_RIGHT = frozenset({LinkState.GOOD, LinkState.HALF_TAKEN})
+
 
 class Keeping:
     """Of one configuration.
@@ -70,7 +72,7 @@ class Keeping:
     def link_findings(self, *, repair: bool) -> list[Finding]:
         """What is wrong with the links; with `repair` they are made first, and what was wrong counts as mended."""
         _, verdict = self._workshop.observe()
-        wrong = [(path, state) for path, state in verdict.links if state is not LinkState.GOOD]
+        wrong = [(path, state) for path, state in verdict.links if state not in _RIGHT]
         if not repair or not wrong:
             return [Finding(_KINDS[state], path, f"it is {state}") for path, state in wrong]
         _, trouble = self.keep()
@@ -105,7 +107,7 @@ class Keeping:
         notes: list[str] = []
         findings: list[Finding] = []
         for path, state in verdict.links:
-            if state is LinkState.GOOD:
+            if state in _RIGHT:
                 continue
             if state is LinkState.ELSEWHERE and os.path.exists(resolved[path]):
                 detail = f"expected {self._cache.dir}, found {resolved[path]}"

@@ -37,6 +37,7 @@ from zimage_syncd.process.unit_probe import open_probe
 from zimage_syncd.report.files import ReportFiles
 from zimage_syncd.status import all_rows, collect_status, store_rows
 from zimage_syncd.stores.on_demand import OpenedOnDemand
+from zimage_syncd.taking_in import TakingIn
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.health import HealthSettings, check_health
@@ -61,6 +62,7 @@ class CacheServices:
         self._verbose = verbose
         self.workshop = Workshop(config, monitor, cancel)
         self.keeping = Keeping(self.workshop)
+        self.taking_in = TakingIn(self.workshop)
         place = schedule_path(self.workshop.state_directory)
         last_runs = LastRuns(partial(read_document, place), partial(update_document, place))
         self._deep_queue = DeepQueue(last_runs, self.workshop.clock)
@@ -179,6 +181,13 @@ class CacheServices:
             sizes = {blob.sha256: blob.size_bytes for blob in self.workshop.archive(store).blobs()}
         with self.workshop.site("verify") if repair else self.workshop.looking() as site:
             return verify_store(site, source, selection, blob_sizes=sizes, deep=deep, mend=mend)
+
+    def adopt(self, path: str | None) -> Report:
+        """Takes the data disk over, and directories in that lie where links belong, or are named."""
+        report = self.taking_in.adopt(path)
+        notes, findings = self.keeping.keep()
+        report = replace(report, notes=(*report.notes, *notes), findings=(*report.findings, *findings))
+        return self.keep(replace(report, findings=tuple(dict.fromkeys(report.findings))))
 
     def snapshots(self, store: str | None) -> list[SnapshotRow]:
         """What the cache and the stores hold; of one store only where it is named."""

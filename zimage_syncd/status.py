@@ -26,6 +26,7 @@ _LINK_PROBLEMS = {
     LinkState.DANGLING: problems.CACHE_MISSING,
     LinkState.ELSEWHERE: problems.LINK_ELSEWHERE,
     LinkState.REAL_DIRECTORY: problems.LINK_OCCUPIED,
+    LinkState.HALF_TAKEN: problems.TAKE_IN_KEPT,
 }
 
 

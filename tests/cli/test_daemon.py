@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.caches import listing
+from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
 from tests.support.machine import Machine
+from tests.support.tiny_safetensors import pipeline_files
 
 SOON_S = 15
 """Less than the 20 s after which the clock looks by itself."""
@@ -115,10 +116,38 @@ def test_what_was_lost_while_it_runs_is_back_at_once(machine: Machine, daemon: C
         running.wait_until(machine.link.is_symlink)
         assert machine.link.resolve() == machine.cache
     machine.link.unlink()
-    machine.link.mkdir()
-    (machine.link / "somebody's").write_text("work")
+    machine.link.write_text("somebody's")
     running.wait_until(lambda: any(line.get("subject") == str(machine.link) for line in running.events("finding")))
-    assert (machine.link / "somebody's").read_text() == "work"
+    assert machine.link.read_text() == "somebody's"
+    assert running.end() == 0
+
+
+def test_a_download_into_a_real_directory_is_taken_in_when_it_has_ended(
+    machine: Machine, daemon: Callable[[], Daemon]
+) -> None:
+    running = daemon()
+    running.wait_for_cycles(1)
+    machine.link.unlink()
+    hf_snapshot(machine.link, pipeline_files())
+    modelscope_snapshot(machine.link, pipeline_files())
+    (machine.link / "token").write_text("hf_verysecret")
+    running.wait_until(machine.link.is_symlink)
+    running.wait_until(lambda: os.listdir(machine.link.parent) == ["model_cache"])
+    assert (machine.cache / "token").read_text() == "hf_verysecret"
+    assert running.end() == 0
+    assert "hf_verysecret" not in json.dumps(running.lines())
+    machine.run("backup")
+
+
+def test_an_image_s_own_weights_are_taken_in_at_the_first_start(machine: Machine, daemon: Callable[[], Daemon]) -> None:
+    hf_snapshot(machine.link, pipeline_files())
+    before = listing(machine.link)
+    running = daemon()
+    verdict = running.wait_for_cycles(1)
+    assert verdict["links"] == {str(machine.link): "real directory"}
+    assert machine.link.resolve() == machine.cache
+    assert listing(machine.cache) == before
+    assert not [line for line in running.events("finding") if line["subject"] == str(machine.link)]
     assert running.end() == 0
 
 

@@ -108,6 +108,8 @@ def test_nothing_is_written_to_a_missing_foreign_or_read_only_disk() -> None:
         (LinkFacts("/l", LinkKind.DIRECTORY), LinkState.REAL_DIRECTORY),
         (LinkFacts("/l", LinkKind.SYMLINK, "x", "/mnt/data/cache"), LinkState.GOOD),
         (LinkFacts("/l", LinkKind.SYMLINK, "x", "/elsewhere"), LinkState.ELSEWHERE),
+        (LinkFacts("/l", LinkKind.SYMLINK, "x", "/mnt/data/cache", has_aside=True), LinkState.HALF_TAKEN),
+        (LinkFacts("/l", LinkKind.SYMLINK, "x", "/elsewhere", has_aside=True), LinkState.ELSEWHERE),
     ],
 )
 def test_each_link_has_its_state(facts: LinkFacts, state: LinkState) -> None:

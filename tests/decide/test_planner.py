@@ -14,7 +14,7 @@ from zimage_syncd.model.observation import Identity, LinkFacts, LinkKind, Observ
 from zimage_syncd.model.verdict import Boot, CacheState, DataState, LinkState, SystemState, Verdict
 from zimage_syncd.report.detection_page import STORIES, USUAL
 
-R, L, F, V, P = Step.REMEMBER, Step.LINK, Step.RESTORE, Step.VERIFY, Step.PROVE
+R, L, T, F, V, P = Step.REMEMBER, Step.LINK, Step.TAKE_IN, Step.RESTORE, Step.VERIFY, Step.PROVE
 
 EXPECTED = {
     "The daemon was started again": [R],
@@ -39,7 +39,9 @@ EXPECTED = {
     "Somebody deleted the cache": [R, L, F, V, P],
     "Somebody deleted a part of the cache": [R, F, V, P],
     "The cache link was lost": [R, L],
-    "A real directory lies where the link belongs": [R, L],
+    "A real directory lies where the link belongs": [R, T, V, P],
+    "The same, and the cache is gone": [R, T, F, V, P],
+    "A run was killed while it took that directory in": [R, T, V, P],
     "The link leads elsewhere": [R, L],
     "The link dangles, the cache is gone": [R, L, F, V, P],
 }
@@ -58,6 +60,8 @@ def test_where_no_store_is_configured_it_is_said_that_something_is_missing() -> 
     gone = replace(USUAL, cache_present=False, lacking=None)
     assert steps(gone, has_stores=False) == [R, L, Step.REPORT]
     assert steps(replace(USUAL, lacking=("a/b",)), has_stores=False) == [R, Step.REPORT, V, P]
+    directory = (LinkFacts("/l", LinkKind.DIRECTORY),)
+    assert steps(replace(gone, links=directory), has_stores=False) == [R, T, V, P], "what is taken in may be all"
 
 
 VERDICTS = st.builds(
@@ -85,8 +89,12 @@ def test_every_verdict_has_a_plan_that_is_safe(verdict: Verdict, has_stores: boo
         assert has_stores
         assert verdict.cache in {CacheState.GONE, CacheState.PARTIAL}
         assert planned.index(Step.VERIFY) > planned.index(Step.RESTORE)
-    if verdict.may_write and any(state is not LinkState.GOOD for _, state in verdict.links):
+    states = {state for _, state in verdict.links}
+    if verdict.may_write and states & {LinkState.LOST, LinkState.DANGLING, LinkState.ELSEWHERE}:
         assert Step.LINK in planned
+    if verdict.may_write and states & {LinkState.REAL_DIRECTORY, LinkState.HALF_TAKEN}:
+        assert Step.TAKE_IN in planned
+        assert planned.index(Step.VERIFY) > planned.index(Step.TAKE_IN)
     if verdict.may_write and verdict.system is SystemState.NEW and verdict.cache is not CacheState.GONE:
         assert planned.index(Step.PROVE) > planned.index(Step.VERIFY)
 

@@ -33,6 +33,9 @@ class Services(Protocol):
     def verify_store(self, store: str, selection: Selection, *, deep: bool, repair: bool) -> Report:
         """Checks a store, and mends an archive from the cache where that is asked for."""
 
+    def adopt(self, path: str | None) -> Report:
+        """Takes the data disk over, and directories in."""
+
     def snapshots(self, store: str | None) -> list[SnapshotRow]:
         """What the cache and the stores hold."""
 

@@ -37,7 +37,9 @@ _NAMES = {
 """What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
 """How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign or read-only,
-or a store could not be reached."""
+a store could not be reached, or a directory that is to be taken in was being written to."""
+_PASSING = frozenset({problems.STORE_UNREACHABLE, problems.TAKE_IN_BUSY})
+"""What may be gone after a while: then a cycle is tried again."""
 _LEAST_ASK_S = 1.0
 """How often is asked at most."""
 _LEAST_PAUSE_S = 30.0
@@ -231,7 +233,7 @@ class Service:
     def _next_pause_s(self, verdict: Verdict, report: Report) -> float | None:
         if not verdict.may_write:
             return _LEAST_PAUSE_S
-        if any(finding.problem is problems.STORE_UNREACHABLE and not finding.mended for finding in report.findings):
+        if any(finding.problem in _PASSING and not finding.mended for finding in report.findings):
             return _LEAST_PAUSE_S if self._pause_s is None else min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return None
 

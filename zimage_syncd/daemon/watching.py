@@ -9,6 +9,7 @@ from zimage_syncd.daemon.settling import Settling
 from zimage_syncd.daemon.tree_watch import TreeWatch
 from zimage_syncd.daemon.watch import Watch
 from zimage_syncd.logs import Logger
+from zimage_syncd.model import problems
 from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import Clock
 
@@ -95,4 +96,7 @@ class Watching:
         if findings != self._findings:
             self._findings = findings
             for finding in findings:
-                self._warn("links", finding)
+                if finding.problem is problems.LINK_OCCUPIED:
+                    self._cycle()  # which takes a directory in, and tells of anything else
+                else:
+                    self._warn("links", finding)

@@ -118,6 +118,8 @@ def _link(seen: Observation, link: LinkFacts) -> LinkState:
             return LinkState.LOST
         case LinkKind.DIRECTORY | LinkKind.OTHER:
             return LinkState.REAL_DIRECTORY
+        case LinkKind.SYMLINK if link.resolved == seen.cache_real and seen.cache_present and link.has_aside:
+            return LinkState.HALF_TAKEN
         case LinkKind.SYMLINK if link.resolved == seen.cache_real:
             return LinkState.GOOD if seen.cache_present else LinkState.DANGLING
         case LinkKind.SYMLINK:

@@ -18,6 +18,7 @@ class Step(enum.StrEnum):
     """Nothing is written; somebody has to say so with `cache.id`, or mount the right disk."""
     REMEMBER = "let both disks know each other"
     LINK = "make the cache links"
+    TAKE_IN = "take in the directory that lies where a cache link belongs"
     RESTORE = "restore what is missing"
     VERIFY = "verify quickly"
     REPORT = "say what is missing"
@@ -34,6 +35,9 @@ class Next:
     """What to do."""
     reason: str
     """Why, for people."""
+
+
+_TO_TAKE_IN = frozenset({LinkState.REAL_DIRECTORY, LinkState.HALF_TAKEN})
 
 
 def plan_cycle(verdict: Verdict, *, has_stores: bool) -> tuple[Next, ...]:
@@ -63,8 +67,11 @@ def _steps(verdict: Verdict, *, has_stores: bool) -> Iterator[Next]:
     # First, also where nothing is there yet: without it, a library that looks now downloads to the system disk.
     if _links_are_wanted(verdict):
         yield Next(Step.LINK, "a cache link is not what it should be")
+    takes_in = any(state in _TO_TAKE_IN for _, state in verdict.links)
+    if takes_in:
+        yield Next(Step.TAKE_IN, "a library looks into a directory that is not the cache")
     lacks = verdict.cache in {CacheState.GONE, CacheState.PARTIAL}
-    if lacks:
+    if lacks and (has_stores or not takes_in):
         step = Step.RESTORE if has_stores else Step.REPORT
         yield Next(step, "the cache is gone" if verdict.cache is CacheState.GONE else "the cache is not complete")
     why = _why_verify(verdict, restores=lacks and has_stores)
@@ -75,11 +82,13 @@ def _steps(verdict: Verdict, *, has_stores: bool) -> Iterator[Next]:
 
 
 def _links_are_wanted(verdict: Verdict) -> bool:
-    return any(state is not LinkState.GOOD for _, state in verdict.links)
+    return any(state is not LinkState.GOOD and state not in _TO_TAKE_IN for _, state in verdict.links)
 
 
 def _why_verify(verdict: Verdict, *, restores: bool) -> str:
     """Why the cache is compared with its records; empty where nothing has happened to it."""
+    if any(state in _TO_TAKE_IN for _, state in verdict.links):
+        return "a directory was taken in"
     if verdict.cache is CacheState.GONE:
         return "what was restored is compared with its record" if restores else ""
     if restores or verdict.cache is CacheState.PARTIAL:

@@ -6,9 +6,11 @@ A missing data disk is never an empty cache: nothing is written into a bare moun
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from datetime import datetime
 
 from zimage_syncd.disk.errors import translated
-from zimage_syncd.disk.identity import new_id, write_identity, write_mark
+from zimage_syncd.disk.identity import IDENTITY_NAME, new_id, write_identity, write_mark
 from zimage_syncd.disk.observe import state_directory
 from zimage_syncd.model.failures import DataDiskForeign, DataDiskMissing, DataDiskReadOnly, DataDiskUnknown
 from zimage_syncd.model.observation import Identity, Observation, SystemMark
@@ -50,6 +52,35 @@ def ensure_identity(seen: Observation) -> Identity:
     identity = Identity(seen.expected_id or new_id(), "", 0)
     write_identity(place, identity)
     return identity
+
+
+def adopt_identity(seen: Observation, verdict: Verdict, now: datetime) -> tuple[str, ...]:
+    """Takes a disk over whose identity names another cache, or cannot be understood; what it said is kept beside it.
+
+    Args:
+        seen: the disks.
+        verdict: what that means.
+        now: UTC, for the name of what is kept.
+
+    Returns:
+        Sentences about what was done; none where the disk is this cache's already.
+
+    Raises:
+        DataDiskMissing, DataDiskReadOnly: the disk cannot be written to.
+        PathUnwritable, DeviceFull, DiskError: as their names say.
+    """
+    trouble = verdict.data & {DataState.FOREIGN, DataState.UNKNOWN}
+    require_right_disk(seen, replace(verdict, data=verdict.data - trouble), writing=True)
+    if not trouble:
+        return ()
+    place = state_directory(seen.cache_dir, seen.mount)
+    kept = f"{os.path.join(place, IDENTITY_NAME)}.{now:%Y%m%dT%H%M%SZ}"
+    with translated(kept, writing=True):
+        os.rename(os.path.join(place, IDENTITY_NAME), kept)
+    found = seen.identity.cache_id if seen.identity is not None else "unknown"
+    cache_id = seen.expected_id or new_id()
+    write_identity(place, Identity(cache_id, "", 0))
+    return (f"{seen.mount or seen.cache_dir} was taken over: its cache is {cache_id} now, was {found} (see {kept})",)
 
 
 def remember_each_other(seen: Observation, state_dir: str) -> None:

@@ -22,6 +22,15 @@ _ONE_AT_A_TIME = threading.Lock()
 """The daemon's watch and its cycle make links in two threads: neither shall sweep what the other one is making."""
 
 
+ASIDE_SUFFIX = ".taking-in"
+"""Beside a link: the directory that lay in its place, until everything in it is in the cache."""
+
+
+def aside_of(path: str) -> str:
+    """Where the directory lies that a link has replaced, while it is taken in."""
+    return f"{path}{ASIDE_SUFFIX}"
+
+
 def observe_link(path: str) -> LinkFacts:
     """What lies where a cache link belongs.
 
@@ -34,7 +43,9 @@ def observe_link(path: str) -> LinkFacts:
         except (FileNotFoundError, NotADirectoryError):
             return LinkFacts(path, LinkKind.ABSENT)
         if stat.S_ISLNK(status.st_mode):
-            return LinkFacts(path, LinkKind.SYMLINK, os.readlink(path), resolved=os.path.realpath(path))
+            aside = aside_of(path)
+            has_aside = os.path.isdir(aside) and not os.path.islink(aside)
+            return LinkFacts(path, LinkKind.SYMLINK, os.readlink(path), os.path.realpath(path), has_aside)
         if stat.S_ISDIR(status.st_mode):
             with os.scandir(path) as entries:
                 empty = next(entries, None) is None

@@ -123,6 +123,12 @@ class LinkOccupied(Failure):
     problem = problems.LINK_OCCUPIED
 
 
+class TakeInBusy(Failure):
+    """A directory that belongs into the cache is being written to."""
+
+    problem = problems.TAKE_IN_BUSY
+
+
 class EnvironmentOccupied(Failure):
     """Somebody else's file lies where a file of environment variables belongs."""
 

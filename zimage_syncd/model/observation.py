@@ -28,6 +28,8 @@ class LinkFacts:
     """The symlink's text."""
     resolved: str = ""
     """Where the symlink leads in the end; the path may not exist."""
+    has_aside: bool = False
+    """Whether a directory that lay here is on its way into the cache, and still lies beside the link."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,12 @@ def private_part(path: str) -> str | None:
     return None
 
 
+def is_left_over(path: str) -> bool:
+    """Whether `path` is a lock or an unfinished download: of use only to whoever is at work on it."""
+    part = private_part(path)
+    return part is not None and part not in _AT_THE_TOP and part != STATE_DIRECTORY
+
+
 @functools.lru_cache(_DIRECTORIES)
 def _is_suspect(directory: str) -> bool:
     return _SUSPECT.search(directory) is not None

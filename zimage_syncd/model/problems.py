@@ -117,7 +117,21 @@ LINK_OCCUPIED = _add(
     "ZS108",
     "something else lies where the cache link belongs",
     _E,
-    "Move it away (it was not touched), then run `zimage-syncd restore`.",
+    "A directory is taken into the cache by the daemon, or by `zimage-syncd adopt`. Anything else was not touched: "
+    "move it away, then run `zimage-syncd restore`.",
+)
+TAKE_IN_BUSY = _add(
+    "ZS118",
+    "a directory that belongs into the cache is being written to",
+    _W,
+    "Let the download finish. The daemon then takes the directory in; without it, run `zimage-syncd adopt` again.",
+    exit_code=75,
+)
+TAKE_IN_KEPT = _add(
+    "ZS119",
+    "not all of a directory could be taken into the cache",
+    _W,
+    "What the cache holds with another content, or cannot hold, was kept. Look at it, and remove what is not needed.",
 )
 ENVIRONMENT_OCCUPIED = _add(
     "ZS117",

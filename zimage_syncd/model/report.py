@@ -21,6 +21,7 @@ class Job(enum.StrEnum):
     VERIFY_STORE = "verify-store"
     HEALTH = "health"
     CYCLE = "cycle"
+    ADOPT = "adopt"
 
 
 @dataclass(frozen=True, slots=True)

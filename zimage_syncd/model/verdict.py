@@ -68,6 +68,8 @@ class LinkState(enum.StrEnum):
     REAL_DIRECTORY = "real directory"
     ELSEWHERE = "elsewhere"
     DANGLING = "dangling"
+    HALF_TAKEN = "half taken in"
+    """The link is right, and the directory that lay in its place still lies beside it: a run was killed."""
 
 
 @dataclass(frozen=True, slots=True)

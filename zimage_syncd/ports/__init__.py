@@ -3,6 +3,7 @@
 from zimage_syncd.model.snapshot import FileStat
 from zimage_syncd.ports.disk import Absent, Disk, Other, Partial, Reader, Seen, SeenFile, SeenLink, file_stat
 from zimage_syncd.ports.layout import Layout
+from zimage_syncd.ports.old_directory import OldDirectory, OldEntry
 from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
 from zimage_syncd.ports.sources import (
     Archive,
@@ -35,6 +36,8 @@ __all__ = [
     "LedgerEntry",
     "ManifestShelf",
     "Monitor",
+    "OldDirectory",
+    "OldEntry",
     "OnBytes",
     "Other",
     "PartBody",

@@ -69,6 +69,8 @@ STORIES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("Somebody deleted a part of the cache", {"lacking": ("Tongyi-MAI/Z-Image-Turbo",)}),
     ("The cache link was lost", {"links": (_NO_LINK,)}),
     ("A real directory lies where the link belongs", {"links": (LinkFacts(_LINK, LinkKind.DIRECTORY),)}),
+    ("The same, and the cache is gone", {**_GONE, "links": (LinkFacts(_LINK, LinkKind.DIRECTORY),)}),
+    ("A run was killed while it took that directory in", {"links": (replace(_GOOD_LINK, has_aside=True),)}),
     ("The link leads elsewhere", {"links": (LinkFacts(_LINK, LinkKind.SYMLINK, "/other", "/other"),)}),
     ("The link dangles, the cache is gone", {**_GONE, "links": (_GOOD_LINK,)}),
 )
@@ -115,7 +117,10 @@ _WHEN: Mapping[Step, str] = {
     Step.ASK: "the disk is another cache's, or its identity cannot be understood: nothing is written",
     Step.REMEMBER: "always, on the right disk",
     Step.LINK: "a link is lost, dangles, or leads elsewhere; first, so that no library downloads to the system disk."
-    " Real directories and links to other places that exist are never replaced, but reported",
+    " Links to other places that exist are never replaced, but reported",
+    Step.TAKE_IN: "a directory with content lies where a link belongs: what the cache lacks of it is copied there, or"
+    " linked on the same file system, and compared; then the link takes its place. What the cache holds with another"
+    " content is kept beside the link, as `….kept`. While somebody writes there, nothing is done but to look again",
     Step.RESTORE: "the cache is gone or a configured repository is not complete",
     Step.REPORT: "the same, and `restore.order` is empty",
     Step.VERIFY: "the machine or a disk is not as it was left, or something was restored; compares sizes and times with"

@@ -13,6 +13,7 @@ _GOOD = {
     Job.VERIFY: "no damage found",
     Job.VERIFY_STORE: "the store is good",
     Job.HEALTH: "healthy",
+    Job.ADOPT: "the cache is where the libraries look",
     Job.CYCLE: "the cache is where the libraries look, and good",
 }
 

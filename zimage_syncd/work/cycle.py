@@ -1,4 +1,4 @@
-"""One cycle: observe → detect → link → plan → restore → verify → health → report. Read this first.
+"""One cycle: observe → detect → link → plan → take in → restore → verify → health → report. Read this first.
 
 The daemon runs it at every start: whatever happened to the disks, afterwards the cache is where the libraries look, or
 the report says why it is not.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zimage_syncd.decide.planner import Step, plan_cycle
+from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, Stopped
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
 from zimage_syncd.model.verdict import CacheState, SystemState, Verdict
@@ -30,6 +31,8 @@ class Steps:
     """Makes lost cache links, and the cache directory that they lead to; returns sentences and findings."""
     begun: Callable[[Verdict], None]
     """Is told that the disks were looked at, and that what can be done at once was done."""
+    take_in: Callable[[], Report]
+    """Takes directories in that lie where cache links belong."""
     restore: Callable[[], Report]
     """Plans and brings back what is missing."""
     verify: Callable[[], Report]
@@ -70,9 +73,16 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
     steps.begun(verdict)
     for planned in (item for item in plan if item.step not in _AT_ONCE):
         match planned.step:
+            case Step.TAKE_IN:
+                # What the links could not be made for is told by who takes it in.
+                findings = [finding for finding in findings if finding.problem is not problems.LINK_OCCUPIED]
+                report = _guarded(Job.ADOPT, steps, steps.take_in)
+                notes.extend(report.notes)
+                _take(report, "", "", happened, snapshots, findings)
+                happened |= {"restore"} if report.notes else set()
             case Step.RESTORE:
                 _take(_guarded(Job.RESTORE, steps, steps.restore), "restored", "restore", happened, snapshots, findings)
-            case Step.VERIFY if verdict.cache is not CacheState.GONE or snapshots:
+            case Step.VERIFY if verdict.cache is not CacheState.GONE or snapshots or "restore" in happened:
                 _take(_guarded(Job.VERIFY, steps, steps.verify), "mended", "repair", happened, snapshots, findings)
             case Step.PROVE if steps.health is not None and happened & prove_after:
                 _take(_guarded(Job.HEALTH, steps, steps.health), "", "", happened, snapshots, findings)

@@ -1,0 +1,200 @@
+"""A real directory that lies where a cache link belongs, on its way into the cache: walked, read, emptied, exchanged.
+
+Nothing is followed out of it, and nothing is removed that is not what was seen before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import errno
+import os
+import stat
+from collections.abc import Iterator
+
+from zimage_syncd.disk.errors import translated
+from zimage_syncd.disk.links import aside_of, make_cache_link
+from zimage_syncd.disk.tree import Ownership, Tree, is_regular
+from zimage_syncd.model.failures import LinkOccupied, UnsafePath
+from zimage_syncd.model.path import RelPath
+from zimage_syncd.ports import Absent, OldEntry, Other, Seen, SeenFile, SeenLink, file_stat
+
+KEPT_SUFFIX = ".kept"
+"""Beside the link: what the cache holds with another content, when all the rest was taken in."""
+
+_MOST_KEPT = 1000
+_EXCHANGE = 2
+"""renameat2(2): RENAME_EXCHANGE (linux/fs.h)."""
+_AT_FDCWD = -100
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class OldDirectory:
+    """A directory with content, at its place or aside (see `ports.OldDirectory`)."""
+
+    def __init__(self, place: str, target: str, below: str = "", ownership: Ownership | None = None) -> None:
+        """Finds it: aside where an earlier run got so far, else at its place.
+
+        Args:
+            place: where the link belongs.
+            target: where the link shall lead.
+            below: which directory of the cache its content belongs into; empty: the cache directory itself.
+            ownership: whose the link is.
+        """
+        self.place = place
+        self._aside = aside_of(place)
+        self._target = target
+        self._below = f"{below}/" if below else ""
+        self._ownership = ownership
+        self.is_aside = os.path.isdir(self._aside) and not os.path.islink(self._aside)
+        self._tree = Tree(self._aside if self.is_aside else place)
+
+    @property
+    def root(self) -> str:
+        """Where it lies now."""
+        return self._tree.root
+
+    def walk(self) -> Iterator[OldEntry]:
+        """Everything but directories, in order of paths."""
+        yield from self._walk("")
+
+    def _walk(self, directory: str) -> Iterator[OldEntry]:
+        names = self._tree.names(RelPath(directory) if directory else None)
+        for name in names:
+            path = RelPath(f"{directory}/{name}" if directory else name)
+            found = self._tree.lstat_and_target(path)
+            if found is None:
+                continue  # removed since
+            if stat.S_ISDIR(found[0].st_mode):
+                yield from self._walk(path)
+            else:
+                yield OldEntry(path, RelPath(self._below + path), _seen(*found))
+
+    def look(self, entry: OldEntry) -> OldEntry:
+        """The same entry as it is now."""
+        found = self._tree.lstat_and_target(entry.path)
+        return dataclasses.replace(entry, seen=Absent() if found is None else _seen(*found))
+
+    def open_read(self, path: RelPath) -> int:
+        """A descriptor of one of its files (see `ports.OldDirectory.open_read`)."""
+        return self._tree.open_read(path)
+
+    def absolute(self, path: RelPath) -> str:
+        """Where one of its files lies now."""
+        return self._tree.absolute(path)
+
+    def device(self) -> int:
+        """The `st_dev` of its file system."""
+        with translated(self.root):
+            return os.stat(self.root).st_dev
+
+    def exchange(self) -> bool:
+        """Lets the link take its place, in one step where the file system can; from then on it lies aside.
+
+        Returns:
+            False where it cannot be renamed: it is part of a container's image (overlayfs without redirect_dir).
+
+        Raises:
+            LinkOccupied: a file system is mounted there, or it is no directory any more.
+            PathUnwritable, DataDiskReadOnly, DiskError: as their names say.
+        """
+        with translated(self.place, writing=True):
+            status = os.lstat(self.place)
+            if not stat.S_ISDIR(status.st_mode):
+                raise LinkOccupied(self.place, "it was a directory, and is none any more")
+            if status.st_dev != os.stat(os.path.dirname(self.place)).st_dev:
+                raise LinkOccupied(self.place, "a file system is mounted there, which no link can replace")
+            for left in (self._aside, _between(self._aside)):
+                if os.path.islink(left):
+                    os.unlink(left)  # a killed run's
+            os.symlink(self._target, self._aside)
+            try:
+                if self._ownership is not None and os.geteuid() == 0:
+                    os.lchown(self._aside, self._ownership.user_id, self._ownership.group_id)
+                _exchange(self.place, self._aside)
+            except OSError as error:
+                os.unlink(self._aside)
+                if error.errno == errno.EXDEV:
+                    return False
+                raise
+            _sync_directory(os.path.dirname(self.place))
+        self.is_aside = True
+        self._tree = Tree(self._aside)
+        return True
+
+    def remove(self, entry: OldEntry) -> None:
+        """Removes a file or a link, unless it is not what was seen any more."""
+        if self.look(entry).mark == entry.mark:
+            with self._tree.parent(entry.path) as directory, translated(self.absolute(entry.path), writing=True):
+                os.unlink(entry.path.name, dir_fd=directory)
+
+    def remove_directories(self) -> bool:
+        """Removes its empty directories, and itself where nothing is left; whether nothing is."""
+        with translated(self.root, writing=True):
+            for directory, _, _ in os.walk(self.root, topdown=False):
+                try:
+                    os.rmdir(directory)
+                except OSError as error:
+                    if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                        raise
+        return not os.path.lexists(self.root)
+
+    def make_link(self) -> None:
+        """Makes the link where nothing lies any more, or still points elsewhere.
+
+        Raises:
+            LinkOccupied: somebody made something there since.
+            PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
+        """
+        make_cache_link(self.place, self._target, self._ownership)
+
+    def keep_rest(self) -> str:
+        """Gives what is left a name that says so; returns it."""
+        for number in range(1, _MOST_KEPT):
+            kept = f"{self.place}{KEPT_SUFFIX}" + (f"-{number}" if number > 1 else "")
+            if not os.path.lexists(kept):
+                with translated(kept, writing=True):
+                    os.rename(self.root, kept)
+                    _sync_directory(os.path.dirname(kept))
+                self._tree = Tree(kept)
+                return kept
+        raise UnsafePath(self.place, f"there are {_MOST_KEPT} directories {self.place}{KEPT_SUFFIX}… already")
+
+
+def _exchange(one: str, other: str) -> None:
+    """Exchanges two names in one step; where the file system knows no such thing, in two that follow at once."""
+    names = os.fsencode(one), os.fsencode(other)
+    if _LIBC.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in _NO_EXCHANGE:
+        raise OSError(code, os.strerror(code), one)
+    between = _between(other)
+    os.rename(other, between)
+    try:
+        os.rename(one, other)
+        os.rename(between, one)
+    except OSError:
+        if not os.path.lexists(one):
+            os.rename(other, one)
+        os.rename(between, other)
+        raise
+
+
+def _between(aside: str) -> str:
+    return f"{aside}-link"
+
+
+def _seen(status: os.stat_result, target: str | None) -> Seen:
+    if target is not None:
+        return SeenLink(target)
+    return SeenFile(file_stat(status)) if is_regular(status) else Other("a special file")
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""Takes directories in that lie where cache links belong, or that a person names; and data disks over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from zimage_syncd.config.places import inside
+from zimage_syncd.disk.guard import adopt_identity
+from zimage_syncd.disk.identity import read_identity
+from zimage_syncd.disk.links import aside_of, observe_link
+from zimage_syncd.disk.observe import state_directory
+from zimage_syncd.disk.old_directory import OldDirectory
+from zimage_syncd.disk.writers import is_written_below
+from zimage_syncd.model import problems
+from zimage_syncd.model.failures import CacheMissing, Failure, LinkOccupied, Stopped, TakeInBusy, UsageInvalid
+from zimage_syncd.model.observation import LinkKind
+from zimage_syncd.model.report import Finding, Job, Report
+from zimage_syncd.wiring import Workshop, ownership_of
+from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.site import Site
+from zimage_syncd.work.take_in import TakeIn, TakenIn
+
+_HUBS = {"hub": ("models--", "datasets--", "spaces--")}
+"""Directories of a cache, and how the names in them begin: who names one of them means the directory above."""
+
+
+class TakingIn:
+    """Of one configuration."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._cache = workshop.config.cache
+
+    def links(self) -> Report:
+        """Takes in what lies where cache links belong; what fails is in the report.
+
+        Raises:
+            DataDiskMissing, DataDiskForeign, DataDiskUnknown, DataDiskReadOnly: this is not the disk to work on.
+            CacheBusy: another process works on it.
+            Stopped: somebody asked to stop; the next run goes on.
+        """
+        with self._workshop.site("take in") as site:
+            return self._report(site, [(place, "") for place in self._occupied()])
+
+    def adopt(self, path: str | None) -> Report:
+        """Takes a data disk over, and directories in: a named one, or those that lie where cache links belong.
+
+        Args:
+            path: a directory that becomes a link into the cache; None, or the cache's own place: only the disk and what
+                lies where cache links belong.
+
+        Raises:
+            UsageInvalid: the path cannot be taken in.
+            CacheMissing: it is not there.
+            DataDiskMissing, DataDiskReadOnly: the data disk cannot be written to.
+            TakeInBusy: all that there is to take in is being written to.
+            CacheBusy, Stopped: as in `links`.
+        """
+        named = None if path is None or self._is_own(path) else os.path.abspath(path)
+        if named is not None:
+            self._require_foreign_to_cache(named)
+        seen, verdict = self._workshop.observe()
+        notes = adopt_identity(seen, verdict, self._workshop.clock.now())
+        with self._workshop.site("adopt") as site:
+            places = [(place, "") for place in self._occupied()]
+            if named is not None and named not in dict(places):
+                places.append((named, _below(named)))
+            report = self._report(site, places)
+        if not (notes or report.notes) and report.findings and all(map(_is_busy, report.findings)):
+            raise TakeInBusy(report.findings[0].subject, report.findings[0].detail)
+        told = (*notes, *report.notes) or ("there is nothing to adopt: disk and links are this cache's already",)
+        return Report(report.job, report.started_at, report.elapsed_s, (), report.findings, told)
+
+    def _is_own(self, path: str) -> bool:
+        own = {self._cache.dir, self._cache.mount, *self._cache.links}
+        real = os.path.realpath(path)
+        return os.path.abspath(path) in own or real in {os.path.realpath(place) for place in own if place}
+
+    def _require_foreign_to_cache(self, path: str) -> None:
+        facts = observe_link(path)
+        cache = os.path.realpath(self._cache.dir)
+        if facts.kind is LinkKind.ABSENT and not os.path.isdir(aside_of(path)):
+            raise CacheMissing(path)
+        if facts.kind is not LinkKind.DIRECTORY and not os.path.isdir(aside_of(path)):
+            raise UsageInvalid("adopt", f"{path}: expected a directory with content, found {facts.kind}")
+        real = os.path.realpath(path)
+        if inside(real, cache) or inside(cache, real):
+            raise UsageInvalid("adopt", f"{path} and cache.dir = {self._cache.dir} lie in each other")
+        if read_identity(state_directory(path, "")) is not None:
+            detail = f"{path} is a data disk of this program; make it cache.mount, then run `zimage-syncd adopt`"
+            raise UsageInvalid("adopt", detail)
+
+    def _occupied(self) -> Iterator[str]:
+        for link in self._cache.links:
+            kind = observe_link(link).kind
+            if kind in {LinkKind.DIRECTORY, LinkKind.OTHER} or os.path.isdir(aside_of(link)):
+                yield link
+
+    def _report(self, site: Site, places: list[tuple[str, str]]) -> Report:
+        clock = self._workshop.clock
+        started_at, started_s = clock.now(), clock.monotonic_s()
+        findings: list[Finding] = []
+        notes: list[str] = []
+        for place, below in places:
+            try:
+                done = self._one(site, place, below)
+            except Stopped:
+                raise
+            except Failure as failure:
+                findings.append(finding_of(failure))
+            else:
+                findings.extend(done.findings)
+                notes.append(_told(place, f"{self._cache.dir}/{below}".rstrip("/"), done))
+        return Report(Job.ADOPT, started_at, clock.monotonic_s() - started_s, (), tuple(findings), tuple(notes))
+
+    def _one(self, site: Site, place: str, below: str) -> TakenIn:
+        kind = observe_link(place).kind
+        if kind is LinkKind.OTHER:
+            raise LinkOccupied(place, f"expected a symlink to {self._cache.dir}, found {kind}")
+        target = os.path.join(self._cache.dir, below) if below else self._cache.dir
+        old = OldDirectory(place, target, below, ownership_of(self._cache.owner, self._cache.dir))
+        return TakeIn(site, old, is_written_below).run()
+
+
+def _below(path: str) -> str:
+    """Which directory of the cache a named one is; empty: the whole."""
+    names = os.listdir(path) if os.path.isdir(path) else []
+    for directory, beginnings in _HUBS.items():
+        if directory not in names and any(name.startswith(beginnings) for name in names):
+            return directory
+    return ""
+
+
+def _is_busy(finding: Finding) -> bool:
+    return finding.problem is problems.TAKE_IN_BUSY
+
+
+def _told(place: str, target: str, done: TakenIn) -> str:
+    found = f"{done.files:,} {'file' if done.files == 1 else 'files'} taken in, {done.written_bytes:,} bytes copied"
+    link = f"now a link to {target}" if done.is_linked else "still a directory"
+    return f"{place}: {found}, {done.equal_files:,} were in the cache already; {link}"
