@@ -153,3 +153,16 @@ def test_a_timer_can_be_started_again() -> None:
     timer.start()
     assert machine.came.wait(30)
     timer.stop()
+
+
+def test_other_schedules_are_asked_for_at_once() -> None:
+    machine = Machine({"deep": Schedule("0 4 * * *")})
+    timer = machine.timer(since=NOON - timedelta(hours=1))
+    timer.start()
+    try:
+        assert not machine.came.wait(0.2)
+        timer.follow({"deep": Schedule("30 11 * * *")})
+        assert machine.came.wait(5)
+    finally:
+        timer.stop()
+    assert machine.submitted == ["deep"]

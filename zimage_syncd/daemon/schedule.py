@@ -21,6 +21,10 @@ ASK_EVERY_S = 20
 suspended machine and a clock that was set."""
 
 
+_ASKING = "ask"
+"""APScheduler's name of the one job."""
+
+
 class _Pace(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     """At once, then again and again.
 
@@ -84,10 +88,12 @@ class Timer:
         self.follow(schedules, every_s)
 
     def follow(self, schedules: Mapping[str, Schedule], every_s: float = ASK_EVERY_S) -> None:
-        """From now on other schedules; what was submitted stays submitted."""
+        """From now on other schedules, which are asked for at once; what was submitted stays submitted."""
         self._every_s = every_s
         # One assignment: an asking that is under way in its thread goes on with what it has begun with.
         self._slots = {name: (schedule, spread_of(self._identity, name)) for name, schedule in schedules.items()}
+        if self._scheduler is not None:
+            self._scheduler.modify_job(_ASKING, next_run_time=datetime.now(UTC))
 
     def start(self) -> None:
         """Begins to ask, at once and then every few seconds; does nothing where it already does."""
@@ -96,7 +102,7 @@ class Timer:
         # One worker thread, so that two askings never overlap. `None`: however late, it is asked.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
         pace = _Pace(lambda: self._every_s)
-        scheduler.add_job(self.ask, pace, misfire_grace_time=None, coalesce=True, max_instances=1)
+        scheduler.add_job(self.ask, pace, id=_ASKING, misfire_grace_time=None, coalesce=True, max_instances=1)
         scheduler.start()
         self._scheduler = scheduler
 
