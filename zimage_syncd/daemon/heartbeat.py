@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from zimage_syncd.daemon.notify import ServiceManager
 
-_TELL_EVERY_S = 5.0
+_TELL_EVERY_S = 2.0
 """How old the status may be."""
 _BEATS_A_LIMIT = 4
 """sd_watchdog_enabled(3) asks for two; of four, one may come late on a busy machine."""
