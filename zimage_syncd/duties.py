@@ -95,7 +95,7 @@ def _duties_of(services: CacheServices) -> Duties:
 def _back_up(services: CacheServices) -> Report:
     """Backs up what is whole; an empty cache is nothing to complain about."""
     try:
-        return services.backup(Selection(), accept_changed=False)
+        return services.backup(Selection(), accept_changed=False, settled=True)
     except (CacheEmpty, CacheMissing, SnapshotMissing) as failure:
         note = f"nothing to back up yet: {failure}"
         return Report(Job.BACKUP, services.workshop.clock.now(), 0.0, notes=(note,))

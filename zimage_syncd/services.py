@@ -17,6 +17,7 @@ from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.daemon.state import LastRuns, schedule_path
 from zimage_syncd.decide.detect import detect
+from zimage_syncd.decide.died import died
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.keeping import Keeping
 from zimage_syncd.model.failures import (
@@ -68,8 +69,14 @@ class CacheServices:
         self._deep_queue = DeepQueue(last_runs, self.workshop.clock)
         self.reports = ReportFiles(os.path.join(self.workshop.state_directory, "reports"), config.retention.reports)
 
-    def backup(self, selection: Selection, *, accept_changed: bool) -> Report:
-        """Cache → archives."""
+    def backup(self, selection: Selection, *, accept_changed: bool, settled: bool = False) -> Report:
+        """Cache → archives.
+
+        Args:
+            selection: which snapshots.
+            accept_changed: a changed mutable revision is wanted.
+            settled: nobody writes to the cache: what is not complete will not become so.
+        """
         if not self.config.backup.to:
             raise ConfigInvalid("backup.to", "no archive is configured; add one such as [stores.bucket] url = …")
         if not os.path.isdir(self.config.cache.dir):
@@ -78,7 +85,8 @@ class CacheServices:
         with self.workshop.site("backup") as site:
             # Only now: an archive knows its owner's leftovers by the identity that the first use writes.
             archives = [self.workshop.archive(name) for name in self.config.backup.to]
-            return self.keep(backup(site, archives, selection, accept_changed=accept_changed))
+            report = backup(site, archives, selection, accept_changed=accept_changed)
+        return self.keep(replace(report, findings=died(report.findings)) if settled else report)
 
     def _require_disk(self) -> None:
         with self.workshop.looking():

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
+from tests.support.caches import COMMIT, hf_snapshot, listing, modelscope_snapshot
 from tests.support.machine import Machine
 from tests.support.tiny_safetensors import pipeline_files
 
@@ -203,6 +203,27 @@ def test_a_finished_download_is_backed_up_by_itself(machine: Machine, daemon: Ca
     )
     assert running.end() == 0
     assert machine.json("snapshots", "--store", "bucket")["snapshots"]
+
+
+def test_a_download_that_died_is_told(machine: Machine, daemon: Callable[[], Daemon]) -> None:
+    machine.write_config('log = "json"\n[health]\nafter = []\n[backup]\nto = ["bucket"]\nsettle_s = 1\n')
+    running = daemon()
+    running.wait_for_cycles(1)
+    base = machine.cache / "hub/models--org--name"
+    (base / "refs").mkdir(parents=True)
+    (base / "refs/main").write_text(COMMIT)
+    (base / "blobs").mkdir()
+    with (base / "blobs/abc.incomplete").open("wb") as file:  # by this process, which lives: as a download does
+        file.write(b"half")
+        file.flush()
+        time.sleep(4)
+        assert running.events("finding") == []
+    running.wait_until(lambda: running.events("finding") != [])
+    (finding,) = running.events("finding")
+    assert (finding["code"], finding["subject"]) == ("ZS219", f"org/name@{COMMIT[:12]} (huggingface)")
+    assert "nobody writes to it any more" in finding["detail"]
+    assert running.end() == 0
+    assert "incomplete" in machine.run("snapshots").stdout
 
 
 @pytest.mark.root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,18 @@ def test_every_layout_can_be_had_by_its_name() -> None:
 def test_an_empty_directory_holds_nothing(cache: Path, look: Looker) -> None:
     assert look(cache) == []
     assert look(cache / "not there") == []
+
+
+def test_a_first_download_that_has_finished_no_file_is_an_incomplete_snapshot(cache: Path, look: Looker) -> None:
+    base = hf_snapshot(cache, FILES)
+    shutil.rmtree(base / "snapshots")
+    shutil.rmtree(base / "blobs")
+    (base / "blobs").mkdir()
+    assert look(cache) == []
+    (base / "blobs" / f"{'a' * 64}.incomplete").write_bytes(b"half")
+    snapshot = look.one(cache)
+    assert (snapshot.key, snapshot.names) == (KEY, ("main",))
+    assert isinstance(snapshot.completeness, Incomplete)
 
 
 def test_a_snapshot_of_no_file_is_incomplete(cache: Path, look: Looker) -> None:

@@ -40,8 +40,17 @@ class Repository:
         return f"{self.root}/{self.base}"
 
     def commits(self, on_trouble: OnTrouble) -> list[str]:
-        """Commits that have a snapshot, sorted."""
-        return [name for name in directories(f"{self.directory}/snapshots", on_trouble) if _COMMIT.fullmatch(name)]
+        """Commits that have a snapshot, sorted; where there is none, those of a first download that is unfinished.
+
+        huggingface_hub writes reference and list first, and a snapshot's directory with its first file.
+        """
+        made = [name for name in directories(f"{self.directory}/snapshots", on_trouble) if _COMMIT.fullmatch(name)]
+        try:
+            begun = not made and self.unfinished()
+        except Failure as failure:
+            on_trouble(failure)
+            begun = []
+        return sorted({text.strip() for text in self.references().values()}) if begun else made
 
     def references(self) -> dict[str, str]:
         """Texts of `refs/*` by the names (branches, tags, refs/pr/N); each says a commit.

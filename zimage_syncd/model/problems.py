@@ -258,6 +258,13 @@ POINTER_DAMAGED = _add(
     _E,
     "Run `zimage-syncd verify --repair`: the library and this program rely on it.",
 )
+DOWNLOAD_DIED = _add(
+    "ZS219",
+    "a download ended before it was finished",
+    _E,
+    "Start it again with the library that began it, which keeps the files that are whole; or, where a store has it, "
+    "run `zimage-syncd restore`.",
+)
 CACHE_EMPTY = _add("ZS217", "the cache holds no snapshot", _E, "Download a model, or run `zimage-syncd restore`.")
 
 # Manifests and archives.
