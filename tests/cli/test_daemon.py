@@ -98,6 +98,7 @@ def test_after_a_reset_the_link_is_back_before_anything_is_verified(
     second = daemon()
     verdict = second.wait_for_cycles(1)
     assert (verdict["system"], verdict["cache"]) == ("new", "whole")
+    assert len([line for line in second.lines() if verdict["evidence"][0] in json.dumps(line)]) == 1, "told once"
     assert machine.link.resolve() == machine.cache
     assert second.end() == 0
     third = daemon()

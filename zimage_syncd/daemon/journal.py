@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zimage_syncd.logs import Logger
-from zimage_syncd.model.report import Finding, Report
+from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.verdict import SystemState, Verdict
 
 _SENTENCES = {
@@ -19,9 +19,12 @@ class Journal:
 
     def __init__(self, log: Logger) -> None:
         self._log = log
+        self._told: frozenset[str] = frozenset()
+        """Evidence that is in the log already: the cycle's report has it, too."""
 
     def looked(self, verdict: Verdict) -> None:
         """What happened to the disks, and why that is thought."""
+        self._told = frozenset(verdict.evidence)
         self._log.info(
             "disks looked at",
             text=_SENTENCES[verdict.system],
@@ -40,6 +43,8 @@ class Journal:
                 "snapshot", job=str(report.job), snapshot=result.snapshot, action=result.action, detail=result.detail
             )
         for note in report.notes:
+            if report.job is Job.CYCLE and note in self._told:
+                continue
             self._log.info("note", job=str(report.job), text=note)
         for finding in report.findings:
             self.warn(str(report.job), finding)
