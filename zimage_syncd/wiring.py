@@ -116,8 +116,7 @@ class Workshop:
         quarantine = Quarantine(os.path.join(self.state_directory, "quarantine"), self.clock.now)
         disk = CacheDisk(self.config.cache.dir, quarantine)
         shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
-        place = os.path.join(self.state_directory, "ledger.sqlite")
-        ledger = SqliteLedger(place if os.access(place, os.W_OK) else ":memory:")
+        ledger = SqliteLedger(os.path.join(self.state_directory, "ledger.sqlite"), only_looking=True)
         try:
             yield self._site(disk, ledger, shelf)
         finally:

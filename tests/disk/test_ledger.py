@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -156,3 +157,54 @@ def test_what_was_read_ahead_gives_way_to_what_is_recorded_and_forgotten(ledger:
     assert ledger.lookup(paths[51], STAT) is None
     assert ledger.lookup(RelPath("hub/f00051-new"), STAT) is None
     assert ledger.lookup(paths[52], STAT) is not None
+
+
+def unsettled(ledger: SqliteLedger) -> None:
+    """A job that has begun an upload, recorded two files and now reads a third one, its transaction still open."""
+    ledger.begin_upload("bucket", "aa")
+    ledger.know_upload("bucket", "aa", "id")
+    for path in numbered(2):
+        ledger.record(path, STAT, DIGESTS, NOW)
+    assert ledger._connection.in_transaction
+
+
+def test_whoever_only_looks_disturbs_no_job_and_waits_for_none(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """A `status` that waited 5 s removed the ledger under a backup that was at work."""
+    unsettled(ledger)
+    before = time.monotonic()
+    looking = SqliteLedger(str(tmp_path / "ledger.sqlite"), only_looking=True)
+    assert [each.upload_id for each in looking.pending_uploads("bucket")] == ["id"]
+    looking.record(PATH, STAT, DIGESTS, NOW)
+    looking.close()
+    assert time.monotonic() - before < 4
+    ledger.close()
+    again = SqliteLedger(str(tmp_path / "ledger.sqlite"))
+    assert [each.upload_id for each in again.pending_uploads("bucket")] == ["id"]
+    assert again.lookup(numbered(2)[1], STAT) is not None
+    assert again.lookup(PATH, STAT) is None
+
+
+def test_a_ledger_that_is_being_written_is_not_taken_for_a_damaged_one(
+    ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zimage_syncd.disk.ledger_file._BUSY_TIMEOUT_S", 0.1)
+    unsettled(ledger)
+    ledger._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    ledger.forget(PATH)
+    second = SqliteLedger(str(tmp_path / "ledger.sqlite"))
+    assert second.pending_uploads("bucket") == []
+    second.close()
+    ledger._connection.execute("PRAGMA locking_mode=NORMAL")
+    ledger.close()
+    assert len(SqliteLedger(str(tmp_path / "ledger.sqlite")).pending_uploads("bucket")) == 1
+
+
+@pytest.mark.parametrize("there", [None, b"no database"])
+def test_whoever_only_looks_makes_and_removes_nothing(tmp_path: Path, there: bytes | None) -> None:
+    place = tmp_path / "ledger of \u00fc?.sqlite"
+    if there is not None:
+        place.write_bytes(there)
+    looking = SqliteLedger(str(place), only_looking=True)
+    assert looking.lookup(PATH, STAT) is None
+    looking.close()
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([] if there is None else [there])

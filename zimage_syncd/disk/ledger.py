@@ -1,13 +1,12 @@
 """The ledger: what was verified when, per file, and uploads that are not finished; SQLite on the data disk.
 
-A hint, never truth: a lost or damaged ledger is begun anew and costs time only. No WAL, since the data disk may be a
-network file system.
+A hint, never truth: a lost or damaged ledger is begun anew and costs time only; one that somebody else is at is left
+alone. No WAL, since the data disk may be a network file system.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -15,17 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zimage_syncd.digest import FileDigests
-from zimage_syncd.disk.errors import translated
-from zimage_syncd.model.failures import DiskError
+from zimage_syncd.disk.ledger_file import open_to_look, open_to_write
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.ports import FileStat, LedgerEntry, PendingUpload, SentPart
 
-_SCHEMA_VERSION = 1
 _SETTLED_NS = 2 * 10**9
 """A file changed less than 2 s before its hash is not recorded: another change could bear the same time."""
 
 _DIGEST_BYTES = 32
-_BUSY_TIMEOUT_S = 5.0
 _KEEP_EVERY_S = 0.5
 """A commit waits for the disk: with one for each of 20,000 files a verification took 31 s instead of 5. What a crash
 takes costs a hash, no truth."""
@@ -34,61 +30,26 @@ _AHEAD_ROWS = 512
 
 _NAMES = "utf-8"
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS files (
-    path BLOB PRIMARY KEY, inode INTEGER, size_bytes INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
-    sha256 BLOB, chunks BLOB, verified_at REAL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS uploads (
-    store TEXT, sha256 TEXT, upload_id TEXT, PRIMARY KEY (store, sha256)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS upload_parts (
-    store TEXT, sha256 TEXT, number INTEGER, mark TEXT, chunks BLOB,
-    PRIMARY KEY (store, sha256, number)) WITHOUT ROWID;
-"""
-
 
 class SqliteLedger:
     """A `ports.Ledger` in one SQLite file; safe to use from several threads."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, only_looking: bool = False) -> None:
         """Opens or makes the ledger; a damaged one is removed and begun anew.
 
         Args:
             path: its file; `:memory:`, or empty for a temporary file that vanishes with the connection.
+            only_looking: for whoever has no lock: nothing is made, removed or written.
 
         Raises:
             DiskError, PathUnwritable: it can neither be opened nor made.
         """
-        self._path = path
         self._lock = threading.Lock()
         self._kept_at: datetime | None = None
         self._ahead: dict[bytes, tuple[Any, ...]] = {}
         self._ahead_rows = 1
         self._ahead_used = 0
-        try:
-            self._connection = self._open()
-        except sqlite3.DatabaseError:
-            with translated(path, writing=True):
-                for suffix in ("", "-journal"):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(path + suffix)
-            try:
-                self._connection = self._open()
-            except sqlite3.DatabaseError as error:
-                raise DiskError(path, f"the ledger cannot be opened: {error}") from error
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        try:
-            if connection.execute("PRAGMA user_version").fetchone()[0] not in {0, _SCHEMA_VERSION}:
-                raise sqlite3.DatabaseError("another version's schema")
-            connection.execute("PRAGMA journal_mode=TRUNCATE")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        self._connection = open_to_look(path) if only_looking else open_to_write(path)
 
     def close(self) -> None:
         """Keeps what is not kept yet, and closes the file."""
