@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,11 @@ from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.model.path import RelPath
 
 PATH = RelPath("hub/models--a--b/blobs/x")
+
+_NOBODY = 65534
+
+_SET_DUMPABLE = 4
+"""prctl(2)."""
 
 
 def entry_of(data: bytes) -> FileEntry:
@@ -125,3 +133,37 @@ def test_a_partial_that_is_a_symlink_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsafePath):
         PartialFile(Tree(str(tmp_path / "cache")), PATH, 3)
     assert victim.read_bytes() == b"precious"
+
+
+@pytest.fixture
+def somebody() -> Iterator[Path]:
+    """A directory of an ordinary user, who this process is for a while: root may open everything."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, _NOBODY, -1)
+        os.seteuid(_NOBODY)
+        ctypes.CDLL(None).prctl(_SET_DUMPABLE, 1)  # or /proc/self would belong to root
+        try:
+            yield Path(directory)
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", [0o444, 0o040])
+def test_a_partial_that_has_the_mode_of_its_file_already_is_gone_on_with(
+    somebody: Path, data: bytes, mode: int
+) -> None:
+    """Whoever was killed in the fsync of the end left it so, and the next run was not permitted to open it."""
+    tree = Tree(str(somebody))
+    first = PartialFile(tree, PATH, len(data))
+    write_chunk(first, data, 1)
+    first.close()
+    ((somebody / PATH).parent / partial_name(PATH)).chmod(mode)
+    second = PartialFile(tree, PATH, len(data))
+    assert second.missing_chunks(entry_of(data), lambda: None) == [0, 2]
+    write_chunk(second, data, 0)
+    write_chunk(second, data, 2)
+    second.finish(mode)
+    assert (somebody / PATH).stat().st_mode & 0o777 == mode
+    (somebody / PATH).chmod(0o600)
+    assert (somebody / PATH).read_bytes() == data

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from zimage_syncd.disk.arrived import UNREADABLE, look_at_chunks
 from zimage_syncd.disk.errors import translate, translated
 from zimage_syncd.disk.reflink import share_extents
-from zimage_syncd.disk.tree import Tree
+from zimage_syncd.disk.tree import Tree, is_regular
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.private import PARTIAL_PREFIX, PARTIAL_SUFFIX
@@ -32,6 +32,9 @@ _PUNCH_HOLE = 0x01 | 0x02
 _BACKDATED_NS = 4 * 10**9
 """How far a finished file's time of modification lies before its last write. Whoever writes to it later, even at the
 same tick of the file system's clock (up to 2 s on FAT), leaves another time, so its stat tells (docs/adr/0011)."""
+
+_MODE = 0o600
+"""Of a partial: nobody else reads what does not count yet."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -63,8 +66,7 @@ class PartialFile:
         self._name = partial_name(path)
         self._where = tree.absolute(path)
         with tree.parent(path, create=True) as directory, translated(self._where, writing=True):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._descriptor = os.open(self._name, flags, 0o600, dir_fd=directory)
+            self._descriptor = _opened(self._name, directory)
         try:
             with translated(self._where, writing=True):
                 self._is_fresh = fresh = os.fstat(self._descriptor).st_blocks == 0
@@ -181,6 +183,25 @@ class PartialFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _opened(name: str, directory: int) -> int:
+    """Opens a partial, or makes it; one that has the mode of its file already gets its own back.
+
+    Whoever died between the two last steps of `finish` left it so, and not only root shall be able to go on with it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, _MODE, dir_fd=directory)
+    except PermissionError:
+        named = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            if not is_regular(os.fstat(named)):
+                raise
+            os.chmod(f"/proc/self/fd/{named}", _MODE)
+        finally:
+            os.close(named)
+    return os.open(name, flags, _MODE, dir_fd=directory)
 
 
 def _preallocate(descriptor: int, size_bytes: int) -> None:
