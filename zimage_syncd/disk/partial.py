@@ -70,7 +70,9 @@ class PartialFile:
         try:
             with translated(self._where, writing=True):
                 self._is_fresh = fresh = os.fstat(self._descriptor).st_blocks == 0
-                if not (fresh and like is not None and self.reflink(like)):
+                if fresh and like is not None and self.reflink(like):
+                    os.ftruncate(self._descriptor, size_bytes)  # the other file may have grown since it was looked at
+                else:
                     _preallocate(self._descriptor, size_bytes)
         except BaseException:
             os.close(self._descriptor)
