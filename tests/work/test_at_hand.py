@@ -13,6 +13,7 @@ from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES
+from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
@@ -237,6 +238,27 @@ def test_chunks_that_repeat_in_files_under_repair_are_downloaded_once(
     assert listing(bench.root) == before
     assert store.blob_bytes == 2 * CHUNK_BYTES
     assert sources(report) == {"bucket": 2 * CHUNK_BYTES, "this disk": 4 * CHUNK_BYTES}
+
+
+@pytest.mark.parametrize("act", ["repair", "restore"])
+def test_a_repair_that_was_killed_takes_from_the_store_only_what_is_damaged(
+    bench: Bench, archive: ObjectArchive, store: CountedStore, content: random.Random, act: str
+) -> None:
+    """Its partial was gone on with, and all that had not been copied into it came from the store."""
+    path = RelPath("models/org--name/snapshots/master/one.bin")
+    modelscope_snapshot(bench.root, {**pipeline_files(), "one.bin": content.randbytes(3 * CHUNK_BYTES)})
+    assert backup(bench.site(), [archive], ALL, accept_changed=False).exit_code == 0
+    before = listing(bench.root)
+    with (bench.root / path).open("r+b") as file:
+        file.write(b"damaged")
+    bench.disk.begin_file(path, 3 * CHUNK_BYTES).close()
+    if act == "repair":
+        report = verify(bench.site(), [archive], ALL, deep=True, repair=True)
+    else:
+        report = bring_back(bench, archive)
+    assert listing(bench.root) == before
+    assert store.blob_bytes == CHUNK_BYTES
+    assert sources(report) == {"bucket": CHUNK_BYTES, "this disk": 2 * CHUNK_BYTES}
 
 
 def test_what_an_earlier_snapshot_of_the_run_brought_is_at_hand_although_another_file_of_it_failed(

@@ -97,7 +97,8 @@ class Applier:
         done = Applied()
         kept = (action.entry for action in plan.actions if isinstance(action, Keep))
         right = itertools.chain((entry for entry in kept if isinstance(entry, FileEntry)), brought)
-        at_hand = find_at_hand(self._disk, self._shelf, partial(_payload_of, plan), right)
+        repaired = (action for action in plan.actions.changes() if isinstance(action, Repair))
+        at_hand = find_at_hand(self._disk, self._shelf, partial(_payload_of, plan), right, repaired)
         transfer = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand)
         changes = plan.actions.changes()
         while portion := list(itertools.islice(changes, _A_PORTION)):

@@ -18,6 +18,7 @@ from zimage_syncd.digest import read_pieces
 from zimage_syncd.model.failures import BlobMissing, DiskError, Failure
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.plan import Repair
 from zimage_syncd.ports import Disk, ManifestShelf, SeenFile
 
 NAME = "this disk"
@@ -115,7 +116,11 @@ def _opened(disk: Disk, place: Place) -> int | None:
 
 
 def find_at_hand(
-    disk: Disk, shelf: ManifestShelf, wanted: Callable[[], Iterable[FileEntry]], kept: Iterable[FileEntry] = ()
+    disk: Disk,
+    shelf: ManifestShelf,
+    wanted: Callable[[], Iterable[FileEntry]],
+    kept: Iterable[FileEntry] = (),
+    repaired: Iterable[Repair] = (),
 ) -> AtHand:
     """Looks for chunks of files in what else the same cache holds.
 
@@ -127,6 +132,8 @@ def find_at_hand(
         shelf: the last good manifests of its snapshots.
         wanted: gives the files that are to be gathered; themselves they are no source.
         kept: files of the same snapshot that are right.
+        repaired: those of the wanted ones that are there with some wrong chunks; the others are a source. A repair
+            begins with a copy of them, but one that was killed has left a partial without them.
     """
     own: set[int] = set()
     digests: set[int] = set()
@@ -136,6 +143,9 @@ def find_at_hand(
         for mark in map(hash, file.chunks):
             (repeated if mark in digests else digests).add(mark)
     places: dict[str, Place] = {}
+    for action in repaired:
+        for index in set(range(len(action.entry.chunks))).difference(action.chunks):
+            places.setdefault(action.entry.chunks[index], Place(action.entry.path, index * CHUNK_BYTES))
     for file in itertools.chain(kept, _recorded(shelf)) if digests else ():
         if digests.isdisjoint(map(hash, file.chunks)) or hash(file.path) in own or not _is_there(disk, file):
             continue

@@ -49,7 +49,7 @@ class Foreseen:
         if snapshot.links_payload:
             gathered = [action for action in gathered if isinstance(action, Repair)]
         lacking = {action.entry.path: self._lacking(action, shares=shares) for action in gathered}
-        here = self._here(snapshot, [action.entry for action in gathered], lacking)
+        here = self._here(snapshot, gathered, lacking)
         counted: dict[str, Action] = {}
         for action in gathered:
             entry = action.entry
@@ -65,7 +65,7 @@ class Foreseen:
         """Indexes of the chunks that a file's partial lacks when it has been opened."""
         entry = action.entry
         if isinstance(action, Repair):
-            # One that is there is gone on with, else it begins as a copy of the file.
+            # One that is there is gone on with, else it begins as a copy of the file; what is right in that is at hand.
             begun = self._disk.partial_bytes(entry.path) > 0
             return set(self._disk.missing_chunks(entry, self._check) if begun else action.chunks)
         if action.missing is not None:
@@ -73,12 +73,14 @@ class Foreseen:
         return set() if shares else set(range(len(entry.chunks)))
 
     def _here(
-        self, snapshot: SnapshotPlan, wanted: Sequence[FileEntry], lacking: Mapping[RelPath, set[int]]
+        self, snapshot: SnapshotPlan, gathered: Sequence[Fetch | Repair], lacking: Mapping[RelPath, set[int]]
     ) -> set[str]:
         """Digests of the chunks that no source has to give."""
         kept = (action.entry for action in snapshot.actions if isinstance(action, Keep))
         right = (entry for entry in kept if isinstance(entry, FileEntry))
-        at_hand = find_at_hand(self._disk, self._shelf, lambda: wanted, right)
+        wanted = [action.entry for action in gathered]
+        repaired = (action for action in gathered if isinstance(action, Repair))
+        at_hand = find_at_hand(self._disk, self._shelf, lambda: wanted, right, repaired)
         return {
             digest
             for file in wanted
