@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from zimage_syncd.model.snapshot import RepoId, RepoType
 from zimage_syncd.report.text import report_text
 from zimage_syncd.stores import archive_blobs
 from zimage_syncd.stores.archive import ObjectArchive
+from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.restore import restore
 from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
@@ -301,6 +303,36 @@ def test_a_damaged_file_under_restore_is_mended_by_chunk_and_kept_aside(
     assert result.written_bytes == CHUNK_BYTES
     assert blob.read_bytes() == files["big/model.safetensors"]
     assert [place.read_bytes() for place in bench.quarantined()] == [bytes(data)]
+
+
+class Unplugged(DirectoryStore):
+    """A store that can be asked for everything but content."""
+
+    def read(self, key: str, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        raise StoreUnreachable("far", "unplugged")
+        yield buffer
+
+    def local_path(self, key: str) -> str | None:
+        return None
+
+
+def test_damage_in_one_store_is_told_although_another_one_that_is_gone_kept_the_file_back(
+    bench: Bench, archive: ObjectArchive, files: dict[str, bytes]
+) -> None:
+    hf_snapshot(bench.root, files)
+    backup(bench.site(), [archive], ALL, accept_changed=False)
+    place = bench.directory / "bucket"
+    far = ObjectArchive("far", Unplugged(str(place), "o"), bench.clock, "o", bench.site().owns, "test-host")
+    wipe(bench)
+    blob = max((place / "blobs").rglob("*"), key=lambda each: each.stat().st_size)
+    data = bytearray(blob.read_bytes())
+    data[5] ^= 1
+    blob.write_bytes(data)
+    report = restore(bench.site(), [*sources(archive, LinkMode.COPY), *sources(far, LinkMode.COPY)], ALL)
+    told = {finding.problem: f"{finding.subject}: {finding.detail}" for finding in report.findings}
+    assert told.keys() == {problems.CHUNK_CORRUPT, problems.STORE_UNREACHABLE}
+    assert "bucket: chunk 1 of 3" in told[problems.CHUNK_CORRUPT]
+    assert "far: unplugged" in told[problems.STORE_UNREACHABLE]
 
 
 def test_many_files_are_not_one_task_each(

@@ -169,12 +169,44 @@ def test_a_failure_is_worth_telling_where_another_source_has_to_give_the_chunk(
     assert [alone.failed(near, GONE), alone.failed(near, GONE), alone.failed(near, GONE)] == [False, False, True]
 
 
-def test_the_third_corrupt_chunk_of_a_source_makes_it_the_last_one_asked(supply: Supply, near: StrainedSource) -> None:
-    supply.served_wrong(near)
-    supply.served_wrong(near)
-    assert [source.name for source in supply.in_order()] == ["near", "far"]
-    supply.served_wrong(near)
-    assert [source.name for source in supply.in_order()] == ["far", "near"]
+def order(supply: Supply, sha256: str) -> list[str]:
+    return [source.name for source in supply.in_order(sha256)]
+
+
+def test_the_third_corrupt_chunk_of_a_file_makes_its_source_the_last_one_asked_for_that_file(
+    supply: Supply, near: StrainedSource
+) -> None:
+    supply.served_wrong(near, "one")
+    supply.served_wrong(near, "one")
+    assert order(supply, "one") == ["near", "far"]
+    supply.served_wrong(near, "one")
+    assert order(supply, "one") == ["far", "near"]
+    assert order(supply, "two") == ["near", "far"]
+    assert names(supply) == ["near"] * 4 + [None]
+
+
+def test_a_file_that_ends_early_or_is_not_there_is_asked_for_elsewhere_at_once(
+    supply: Supply, near: StrainedSource, far: StrainedSource
+) -> None:
+    supply.served_wrong(near, "short", ends=True)
+    supply.lacks(near, "absent")
+    assert order(supply, "short") == order(supply, "absent") == ["far", "near"]
+    assert order(supply, "other") == ["near", "far"]
+    assert supply.is_last(near, "short")
+    assert not supply.is_last(far, "short")
+
+
+def test_the_third_file_with_corrupt_chunks_makes_a_source_the_last_one_asked(
+    supply: Supply, near: StrainedSource
+) -> None:
+    for name in ("one", "two"):
+        supply.served_wrong(near, name, ends=True)
+    for name in ("absent 1", "absent 2", "absent 3"):
+        supply.lacks(near, name)
+    assert order(supply, "other") == ["near", "far"]
+    supply.served_wrong(near, "three")
+    assert order(supply, "other") == ["far", "near"]
+    assert names(supply) == ["far"] * 4 + [None]
 
 
 def test_a_reserved_source_is_not_read_from_for_speed_alone(near: StrainedSource, clock: HeldClock) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.support.site import Bench, BytesSource, entry_of
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import Stopped
+from zimage_syncd.model.failures import Stopped, StoreBroken
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.work.gathering import Gather, Gathered
 from zimage_syncd.work.transfer import Transfer
@@ -71,6 +71,51 @@ def test_a_corrupt_chunk_comes_from_the_next_source_and_is_told(
         (problems.CHUNK_CORRUPT, files[0].path, (1,))
     ]
     assert "bad" in result.findings[0].detail
+
+
+class ShortSource(BytesSource):
+    """A source of which one object ends early."""
+
+    ends: str = ""
+
+    def read(self, file: FileEntry, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        if file.sha256 == self.ends:
+            self.reads.append((file.path, offset, length))
+            raise StoreBroken(file.path, f"{self.name} ends before byte {offset + length}")
+        yield from super().read(file, offset, length, buffer)
+
+
+@pytest.mark.parametrize("trouble", ["short", "absent"])
+def test_one_bad_object_of_a_near_source_costs_its_bytes_only(
+    bench: Bench, content: random.Random, trouble: str
+) -> None:
+    """All that was still to come was fetched from the far source, or the near one was asked in vain for each chunk."""
+    path = "models/o--n/snapshots/master"
+    data = {f"{path}/{number}": content.randbytes(3 * CHUNK_BYTES) for number in range(3)}
+    files = [entry_of(path, each) for path, each in data.items()]
+    held = {file.sha256: data[file.path] for file in files}
+    far, near = BytesSource("far", held), ShortSource("near", dict(held))
+    if trouble == "short":
+        near.ends = files[0].sha256
+    else:
+        del near.contents[files[0].sha256]
+    result = run(bench, [near, far], files, workers=1)
+    assert not result.failed
+    assert result.read_bytes == {"far": 3 * CHUNK_BYTES, "near": 6 * CHUNK_BYTES}
+    assert len([path for path, _, _ in near.reads if path == files[0].path]) == 1
+
+
+@pytest.mark.parametrize("first_is_bad", [True, False])
+def test_a_file_that_no_source_has_right_tells_what_each_of_them_did(
+    bench: Bench, source: BytesSource, files: list[FileEntry], first_is_bad: bool
+) -> None:
+    """The last source's word hid that the first one had served damage."""
+    source.corrupt = {(files[0].path, 0)}
+    lacking = BytesSource("two", {file.sha256: source.contents[file.sha256] for file in files[1:]})
+    result = run(bench, [source, lacking] if first_is_bad else [lacking, source], files)
+    failure = result.failed[files[0].path]
+    assert failure.problem is problems.CHUNK_CORRUPT
+    assert sorted(said.partition(" hashes")[0] for said in failure.detail.split("; ")) == ["one: chunk 1 of 3", "two"]
 
 
 def test_a_file_that_no_source_has_right_gets_no_name_and_the_others_arrive(

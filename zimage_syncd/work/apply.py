@@ -112,11 +112,8 @@ class Applier:
                 done.finished.extend(finished)
         # Of a file that failed, its failure says as much; and so it does of a store that kept it back.
         told = {(finding.problem, finding.subject) for finding in done.failed.values()}
-        done.findings.extend(
-            item
-            for item in done.gathered.findings
-            if item.subject not in done.failed and (item.problem, item.subject) not in told
-        )
+        told.update((finding.problem, path) for path, finding in done.failed.items())
+        done.findings.extend(item for item in done.gathered.findings if (item.problem, item.subject) not in told)
         self._links(plan.actions.changes(), done)
         self._pointers(plan.actions.changes(), done)
         self._disk.sweep_partials(

@@ -1,13 +1,15 @@
 """Gets chunks right, from wherever they are: this disk, the source that is a worker's own, or any other.
 
-A source that serves a corrupt or late chunk is told of; `Supply` decides whether it is asked last from then on.
+A source that serves a corrupt or late chunk is told of; `Supply` decides for what it is asked last from then on.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import (
@@ -36,8 +38,11 @@ class _Late(StoreUnreachable):
 _OF_THE_STORE = (StoreDenied, StoreMissing, StoreUnreachable)
 """What says nothing about the object that was asked for: any other one would have fared the same."""
 
+_OF_THE_OBJECT = (ChunkCorrupt, StoreBroken, BlobMissing)
+"""What says something about one object only; the first one says the most."""
+
 _TELLING = (_Late, StoreBroken, StoreDenied, StoreMissing)
-"""What is no passing trouble: whoever gives it is asked last from then on, and that is told."""
+"""What is no passing trouble, and is told."""
 
 
 class Fetcher:
@@ -91,6 +96,8 @@ class Fetcher:
         lacking = [index for index in run.chunks if not self._from_this_disk(run.file, index, buffer)]
         if source is None or not lacking or lacking[-1] - lacking[0] >= len(lacking):
             return lacking
+        if self._supply.is_last(source, run.file.entry.sha256):
+            return lacking
         got, _ = self._pull(source, Run(run.file, range(lacking[0], lacking[-1] + 1)), buffer)
         return [index for index in lacking if index not in got]
 
@@ -104,11 +111,11 @@ class Fetcher:
         """One chunk from whatever source has it right.
 
         Raises:
-            Failure: none has; why the last one has not.
+            Failure: none has; why not (see `_why`).
         """
         run = Run(file, range(index, index + 1))
-        failure = self._supply.last_failure or BlobMissing(file.entry.path, "no source has it")
-        sources = self._supply.in_order()
+        troubles: dict[str, Failure] = {}
+        sources = self._supply.in_order(file.entry.sha256)
         # Twice around: a damaged answer may have been damaged on its way only, and a slow one is better than none.
         for hurried, source in itertools.product((True, False), sources):
             if not self._supply.is_usable(source):
@@ -116,8 +123,12 @@ class Fetcher:
             got, trouble = self._pull(source, run, buffer, hurried=hurried)
             if got:
                 return
-            failure = trouble or failure
-        raise failure
+            if trouble is not None:
+                troubles.pop(source.name, None)
+                troubles[source.name] = trouble
+        if not troubles:
+            raise self._supply.last_failure or BlobMissing(file.entry.path, "no source has it")
+        raise _why(file.entry, troubles)
 
     def _pull(
         self, source: ChunkSource, run: Run, buffer: memoryview, *, hurried: bool = True
@@ -150,12 +161,12 @@ class Fetcher:
                     trouble = self._served_wrong(source, entry, index, found)
             if len(got) < len(run.chunks) and trouble is None:
                 trouble = StoreBroken(entry.path, f"{source.name} gave {read_bytes} of {run.length} bytes")
-                self._failed(source, trouble)
+                self._failed(source, entry, trouble)
         except Stopped:
             raise
         except Failure as failure:
             trouble = _of_its_store(source, failure)
-            self._failed(source, trouble)
+            self._failed(source, entry, trouble)
         finally:
             self._monitor.advance(sum(entry.chunk_length(index) for index in got) - read_bytes)
         return got, trouble
@@ -167,11 +178,15 @@ class Fetcher:
         else:
             self._supply.took_chunk(source, count_bytes)
 
-    def _failed(self, source: ChunkSource, failure: Failure) -> None:
+    def _failed(self, source: ChunkSource, entry: FileEntry, failure: Failure) -> None:
         if source is self._at_hand:
             return
         telling = self._supply.failed(source, failure)
-        if isinstance(failure, _TELLING):
+        if isinstance(failure, StoreBroken):
+            self._supply.served_wrong(source, entry.sha256, ends=True)
+        elif isinstance(failure, BlobMissing) and len(entry.chunks) > 1:
+            self._supply.lacks(source, entry.sha256)
+        elif isinstance(failure, _TELLING):
             self._supply.distrust(source)
         if telling or isinstance(failure, _TELLING):
             self._tell(source, failure)
@@ -182,8 +197,7 @@ class Fetcher:
             if (source.name, failure.problem) in self._told:
                 return
             self._told.add((source.name, failure.problem))
-            named = source.name == failure.subject or failure.detail.startswith(source.name)
-            said = failure.detail if named else f"{source.name}: {failure.detail}"
+            said = failure.detail if source.name == failure.subject else _told_by(source.name, failure)
             self.findings.append(Finding(failure.problem, failure.subject, said))
 
     def _served_wrong(self, source: ChunkSource, entry: FileEntry, index: int, found: str) -> Failure:
@@ -191,12 +205,35 @@ class Fetcher:
         if source is self._at_hand:
             self._at_hand.forget(entry.chunks[index])
             return ChunkCorrupt(entry.path, detail)
-        self._supply.served_wrong(source)
+        self._supply.served_wrong(source, entry.sha256)
         finding = Finding(problems.CHUNK_CORRUPT, entry.path, detail, (index,))
         with self._lock:
             if all(known.detail != detail for known in self.findings):
                 self.findings.append(finding)
         return ChunkCorrupt(entry.path, detail)
+
+
+def _why(entry: FileEntry, troubles: Mapping[str, Failure]) -> Failure:
+    """The failure that stands for those of all sources.
+
+    Args:
+        entry: the file.
+        troubles: by the source's name, the last one last; at least one.
+    """
+    failures = list(troubles.values())
+    of_stores = [failure for failure in failures if not isinstance(failure, _OF_THE_OBJECT)]
+    if of_stores or len(failures) == 1:
+        return of_stores[-1] if of_stores else failures[0]
+    gravest = min(failures, key=lambda failure: [isinstance(failure, kind) for kind in _OF_THE_OBJECT].index(True))
+    said = "; ".join(_told_by(name, failure) for name, failure in troubles.items())
+    combined = type(gravest)(entry.path, said)
+    combined.__cause__ = gravest
+    return combined
+
+
+def _told_by(name: str, failure: Failure) -> str:
+    """What a source's failure says, beginning with its name."""
+    return failure.detail if re.match(rf"{re.escape(name)}\b", failure.detail) else f"{name}: {failure.detail}"
 
 
 def _of_its_store(source: ChunkSource, failure: Failure) -> Failure:

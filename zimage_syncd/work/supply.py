@@ -1,7 +1,8 @@
 """Which source a worker reads from: the nearest first, a later one beside it while that is measured to add speed.
 
-A source that serves three corrupt chunks or a late one is asked last from then on, one that cannot be reached three
-times in a row not at all. All of that is forgotten with the transfer.
+A source is asked last for a file that it lacks or has not whole, last for everything when it has served three files
+wrong or one chunk late, and not at all when it could not be reached three times in a row. All of that is forgotten with
+the transfer.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from zimage_syncd.ports import ChunkSource, Clock, Reserved, Strained
 _GIVE_UP_AFTER = 3
 """Failures in a row after which a source that cannot be reached is left alone for this transfer."""
 
+_BAD_AFTER = 3
+"""Corrupt chunks of a file after which a source is asked last for it: one or two may have rotted alone."""
+
 _DISTRUST_AFTER = 3
-"""Corrupt chunks after which a source is asked last: a blob may rot in a store that is good and near, and the next
-source may be a hub at the other end of the world."""
+"""Files with corrupt or cut off chunks after which a source is asked last for everything: a blob may rot in a store
+that is good and near, and the next source may be a hub at the other end of the world."""
 
 _LATE_AFTER_S = 5.0
 """A read is not called late before that, however slow."""
@@ -52,7 +56,10 @@ class Supply:
         }
         self._shares = Shares.first(max(1, len(sources)), workers, reserved)
         self._failures = [0] * len(self._sources)
-        self._corrupt = [0] * len(self._sources)
+        self._wrong: list[Counter[str]] = [Counter() for _ in self._sources]
+        """How many chunks of which file each source served wrong, by the file's sha256."""
+        self._lacking: list[set[str]] = [set() for _ in self._sources]
+        """Large files that each source does not have, by their sha256."""
         self._distrusted: set[int] = set()
         self._began_s = self._window_s = clock.monotonic_s()
         self._bytes = self._window_bytes = 0
@@ -79,11 +86,22 @@ class Supply:
         with self._lock:
             return self._failures[self._sources.index(source)] < _GIVE_UP_AFTER
 
-    def in_order(self) -> list[ChunkSource]:
-        """What may still be asked: the nearest first, those that served something wrong last."""
+    def in_order(self, sha256: str = "") -> list[ChunkSource]:
+        """What may still be asked for a file: the nearest first, those that served something wrong last."""
         with self._lock:
             usable = [number for number in range(len(self._sources)) if self._failures[number] < _GIVE_UP_AFTER]
-            return [self._sources[number] for number in sorted(usable, key=lambda number: number in self._distrusted)]
+            return [
+                self._sources[number] for number in sorted(usable, key=lambda number: self._is_last(number, sha256))
+            ]
+
+    def is_last(self, source: ChunkSource, sha256: str) -> bool:
+        """Whether a source is asked only after the others for a file."""
+        with self._lock:
+            return self._is_last(self._sources.index(source), sha256)
+
+    def _is_last(self, number: int, sha256: str) -> bool:
+        bad = sha256 in self._lacking[number] or self._wrong[number][sha256] >= _BAD_AFTER
+        return bad or number in self._distrusted
 
     def took_piece(self, count_bytes: int) -> None:
         """Some bytes arrived from a source; 0: it is alive."""
@@ -134,17 +152,28 @@ class Supply:
             gone = self._failures[number] >= _GIVE_UP_AFTER
         return gone or (isinstance(failure, StoreUnreachable) and self._has_better(source))
 
-    def served_wrong(self, source: ChunkSource) -> None:
-        """A source served a corrupt chunk: one or two are that chunk's trouble, the third is the source's."""
+    def lacks(self, source: ChunkSource, sha256: str) -> None:
+        """A source does not have a file: that is no fault of its other ones."""
+        with self._lock:
+            self._lacking[self._sources.index(source)].add(sha256)
+
+    def served_wrong(self, source: ChunkSource, sha256: str, *, ends: bool = False) -> None:
+        """A source served a chunk wrong.
+
+        Args:
+            source: which.
+            sha256: of the file.
+            ends: the file ends there, or cannot be used as a whole.
+        """
         with self._lock:
             number = self._sources.index(source)
-            self._corrupt[number] += 1
-            if self._corrupt[number] >= _DISTRUST_AFTER:
+            self._wrong[number][sha256] += _BAD_AFTER if ends else 1
+            if len(self._wrong[number]) >= _DISTRUST_AFTER:
                 self._distrusted.add(number)
                 self._turn_away()
 
     def distrust(self, source: ChunkSource) -> None:
-        """A source served what was not asked for, or too late: it is asked last from here on."""
+        """A source refuses, or serves too late: it is asked last from here on."""
         with self._lock:
             self._distrusted.add(self._sources.index(source))
             self._turn_away()
