@@ -241,17 +241,33 @@ def test_a_completion_whose_answer_was_lost_is_a_completion(store: S3Store, prox
     assert store.open_uploads("") == []
 
 
-def test_a_completion_that_finds_the_upload_gone_looks_for_the_object(store: S3Store, proxy: FaultyProxy) -> None:
+def test_a_completion_that_finds_the_upload_gone_is_none_where_only_an_older_object_is_there(store: S3Store) -> None:
+    """As where a damaged blob is sent again, and somebody's rule gives the upload up: that was called mended."""
+    store.put("big", b"old")
     upload = store.begin_upload("big", 3)
-    upload.put_part(1, PartBytes(b"abc"))
-    store.put("big", b"abc")
-    proxy.spoil("POST", Answer(404, "NoSuchUpload"))
-    upload.complete()
-    other = store.begin_upload("never", 3)
-    other.put_part(1, PartBytes(b"abc"))
-    proxy.spoil("POST", Answer(404, "NoSuchUpload"))
+    upload.put_part(1, PartBytes(b"new"))
+    (other,) = store.open_uploads("big")
+    store.abort_upload(other)
     with pytest.raises(StoreBroken, match="NoSuchUpload"):
-        other.complete()
+        upload.complete()
+    assert store.get("big", 3) == b"old"
+
+
+def test_a_completion_that_is_repeated_and_finds_the_upload_gone_looks_for_the_object(
+    store: S3Store, proxy: FaultyProxy
+) -> None:
+    for key, there in ("big", True), ("never", False):
+        upload = store.begin_upload(key, 3)
+        upload.put_part(1, PartBytes(b"abc"))
+        if there:
+            store.put(key, b"abc")
+        proxy.spoil("POST", Answer(503, "SlowDown"))
+        proxy.spoil("POST", Answer(404, "NoSuchUpload"))
+        if there:
+            upload.complete()
+        else:
+            with pytest.raises(StoreBroken, match="NoSuchUpload"):
+                upload.complete()
 
 
 def test_a_creation_whose_answer_was_lost_is_ones_own(store: S3Store, proxy: FaultyProxy) -> None:

@@ -182,8 +182,10 @@ class S3Upload:
                     Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload=listed
                 )
             except ClientError as error:
-                # A repeated request finds the upload gone where the first one's answer was lost.
-                if code_of(error) != "NoSuchUpload" or not self._appeared():
+                # A repeated request finds the upload gone where the first one's answer was lost. Where it was not
+                # repeated somebody gave the upload up, and what lies there may be the damaged object under repair.
+                repeated = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+                if code_of(error) != "NoSuchUpload" or not repeated or not self._appeared():
                     raise
         self._finished = True
 
