@@ -229,3 +229,26 @@ def test_an_upload_of_another_file_is_left_where_one_snapshot_was_meant(work: Wo
     assert len(work.open_uploads()) == 1
     work.backup()
     assert work.open_uploads() == []
+
+
+@pytest.mark.parametrize(
+    ("known", "status", "code"),
+    [("parts", 403, "AccessDenied"), ("upload", 501, "NotImplemented"), ("intention", 403, "AccessDenied")],
+)
+def test_credentials_that_may_only_upload_do_so_after_a_crash_too(
+    work: Work, large: bytes, known: str, status: int, code: str
+) -> None:
+    """They need to list neither uploads nor parts; after a crash no backup succeeded any more."""
+    work.break_off()
+    if known != "parts":
+        ledger, sha256 = work.bench.ledger, hashlib.sha256(large).hexdigest()
+        (pending,) = ledger.pending_uploads("bucket")
+        assert pending.upload_id is not None
+        ledger.begin_upload("bucket", sha256)
+        if known == "upload":
+            ledger.know_upload("bucket", sha256, pending.upload_id)
+    for listing in "uploads", "uploadId=":
+        work.proxy.spoil("GET", Answer(status, code), times=9, within=listing)
+    report = work.backup()
+    assert work.blob(large) == large
+    assert [result.action for result in report.snapshots] == ["backed up"]

@@ -6,9 +6,11 @@ there. Whatever a store says is checked and bounded before it is believed; nothi
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 
+from zimage_syncd.model.failures import StoreBroken, StoreDenied
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.snapshot import LayoutName, RepoId, SnapshotKey
@@ -166,12 +168,15 @@ class ObjectArchive:
             upload_id: which one; None: all of them, unless a live intent of another owner lists the blob.
         """
         key = blob_key(sha256)
-        found = [upload for upload in self._store.open_uploads(key) if upload.key == key]
         if upload_id is not None:
-            # Given up even where it is not listed: some servers list uploads late or not at all.
-            known = [upload for upload in found if upload.id == upload_id]
+            # Given up even where it is not listed: some servers list uploads late or not at all, or not to everybody.
+            found: list[OpenUpload] = []
+            with contextlib.suppress(StoreBroken, StoreDenied):
+                found = self._store.open_uploads(key)
+            known = [upload for upload in found if (upload.key, upload.id) == (key, upload_id)]
             self._store.abort_upload(OpenUpload(key, upload_id, self._clock.now()))
             return len(known)
+        found = [upload for upload in self._store.open_uploads(key) if upload.key == key]
         if not found or self._intents.needed_by_others(sha256):
             return 0
         for upload in found:

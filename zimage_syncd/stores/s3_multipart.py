@@ -19,8 +19,9 @@ from zimage_syncd.stores.s3_upload import S3Upload
 _UNKNOWN = (400, 501)
 """What servers answer to a header that they do not implement."""
 
-_NO_PARTS = (400, 404, 405, 501)
-"""What they answer where an upload is gone (NoSuchUpload), or where they list no parts."""
+_NO_PARTS = (400, 403, 404, 405, 501)
+"""What they answer where an upload is gone (NoSuchUpload), or where they list no parts, or not to these credentials
+(AWS wants s3:ListMultipartUploadParts for it, and no other permission of a backup)."""
 
 
 class Multipart:

@@ -14,7 +14,7 @@ from zimage_syncd.model.manifest import Manifest, Proof
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import LocalSnapshot
-from zimage_syncd.ports import Archive, PendingUpload
+from zimage_syncd.ports import Archive
 from zimage_syncd.recording import record
 from zimage_syncd.report.words import size
 from zimage_syncd.work.apply import finding_of
@@ -22,6 +22,7 @@ from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.record import known_manifest
 from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
 from zimage_syncd.work.site import Site, Survey
+from zimage_syncd.work.upload import end_upload, give_up
 
 _DONE = frozenset({"backed up", "unchanged"})
 """Actions after which an archive has the snapshot."""
@@ -85,7 +86,7 @@ def _prepared(site: Site, archive: Archive, failures: list[Failure]) -> bool:
         archive.prepare()
         for pending in site.ledger.pending_uploads(archive.name):
             if pending.upload_id is None or not site.ledger.sent_parts(archive.name, pending.sha256):
-                _end_upload(site, archive, pending)
+                give_up(site, archive, pending)
     except Stopped:
         raise
     except Failure as failure:
@@ -99,16 +100,11 @@ def _end_uploads(site: Site, archives: Sequence[Archive]) -> Iterator[Finding]:
     for archive in archives:
         try:
             for pending in site.ledger.pending_uploads(archive.name):
-                _end_upload(site, archive, pending)
+                end_upload(site, archive, pending)
         except Stopped:
             raise
         except Failure as failure:
             yield finding_of(failure)
-
-
-def _end_upload(site: Site, archive: Archive, pending: PendingUpload) -> None:
-    archive.abort_uploads(pending.sha256, pending.upload_id)
-    site.ledger.end_upload(archive.name, pending.sha256)
 
 
 def _snapshot(

@@ -13,10 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from zimage_syncd.digest import FileDigests, FileHasher
-from zimage_syncd.model.failures import DiskError, Failure, FileChanging, FileDamaged, Stopped, StoreUnreachable
+from zimage_syncd.model.failures import (
+    DiskError,
+    Failure,
+    FileChanging,
+    FileDamaged,
+    Stopped,
+    StoreBroken,
+    StoreDenied,
+    StoreUnreachable,
+)
 from zimage_syncd.model.manifest import CHUNK_BYTES
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.ports import Archive, BlobUpload, FileStat, OnBytes, ResumedUpload, SentPart
+from zimage_syncd.ports import Archive, BlobUpload, FileStat, OnBytes, PendingUpload, ResumedUpload, SentPart
 from zimage_syncd.work.part_window import HashingWindow
 from zimage_syncd.work.site import Site
 
@@ -98,11 +107,31 @@ def _open(site: Site, archive: Archive, file: Outgoing) -> tuple[BlobUpload, Map
                 resumed = archive.resume_blob(file.sha256, size_bytes, pending.upload_id, marks)
                 if resumed is not None:
                     return resumed, known
-            archive.abort_uploads(file.sha256, pending.upload_id)
+            give_up(site, archive, pending)
     site.ledger.begin_upload(archive.name, file.sha256)
     upload = archive.begin_blob(file.sha256, size_bytes)
     site.ledger.know_upload(archive.name, file.sha256, upload.id)
     return upload, {}
+
+
+def give_up(site: Site, archive: Archive, pending: PendingUpload) -> None:
+    """Gives an upload of an earlier run up; where the store refuses that, it stays known and keeps nothing else back.
+
+    Raises:
+        StoreUnreachable, StoreMissing: as their names say.
+    """
+    with suppress(StoreBroken, StoreDenied):
+        end_upload(site, archive, pending)
+
+
+def end_upload(site: Site, archive: Archive, pending: PendingUpload) -> None:
+    """The same, for whoever tells what a store refuses.
+
+    Raises:
+        StoreBroken, StoreDenied, StoreUnreachable, StoreMissing: as their names say.
+    """
+    archive.abort_uploads(pending.sha256, pending.upload_id)
+    site.ledger.end_upload(archive.name, pending.sha256)
 
 
 def _send_parts(
