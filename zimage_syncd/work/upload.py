@@ -25,7 +25,7 @@ from zimage_syncd.model.failures import (
 )
 from zimage_syncd.model.manifest import CHUNK_BYTES
 from zimage_syncd.model.path import RelPath
-from zimage_syncd.ports import Archive, BlobUpload, FileStat, OnBytes, PendingUpload, ResumedUpload, SentPart
+from zimage_syncd.ports import Archive, BlobUpload, FileStat, OnBytes, PendingUpload, ResumedUpload, SentPart, file_stat
 from zimage_syncd.work.part_window import HashingWindow
 from zimage_syncd.work.site import Site
 
@@ -75,7 +75,7 @@ def upload_file(
     Raises:
         DiskError: the disk cannot give the content.
         FileDamaged: the content hashes to something else; nothing appeared in the archive.
-        FileChanging: the file became shorter while it was read.
+        FileChanging: the file changed while it was read; nothing appeared in the archive.
         StoreUnreachable, StoreDenied, StoreBroken, DeviceFull: as their names say.
         Stopped: somebody asked to stop; what the store has taken stays for the next run, where it keeps parts.
     """
@@ -85,6 +85,7 @@ def upload_file(
     try:
         uploaded = _send_parts(site, archive, upload, file, known, on_progress)
         _check(file, uploaded.digests)
+        _require_unchanged(file)
         upload.complete()
     except BaseException as error:
         if not (isinstance(error, _LATER) and isinstance(upload, ResumedUpload)):
@@ -215,3 +216,9 @@ def _check(file: Outgoing, digests: FileDigests) -> None:
         raise FileChanging(file.path, f"it had {file.stat.size_bytes} bytes, {digests.size_bytes} could be read")
     if digests.sha256 != file.sha256:
         raise FileDamaged(file.path, f"expected sha256 {file.sha256}, found {digests.sha256}")
+
+
+def _require_unchanged(file: Outgoing) -> None:
+    """What a store asked for again after a broken connection was read again, and is not what was hashed."""
+    if file_stat(os.fstat(file.descriptor)) != file.stat:
+        raise FileChanging(file.path, "size or time of modification moved while it was sent")
