@@ -6,16 +6,19 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from huggingface_hub import constants
 
 from tests.support.clock import HeldClock
+from tests.support.faulty_proxy import Drip, faulty_proxy
 from tests.support.hf_hub import LoopbackHfHub
 from tests.support.loopback import (
     SIGNATURE,
@@ -43,6 +46,9 @@ from zimage_syncd.model.failures import (
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.snapshot import LayoutName, RepoType
 from zimage_syncd.ports import ChunkSource, Hub
+from zimage_syncd.stores.hub import Access
+from zimage_syncd.stores.hub_connection import HubConnection
+from zimage_syncd.stores.hub_read import HubRead
 from zimage_syncd.stores.hubs import open_hub
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +259,28 @@ def test_an_answer_that_cannot_be_used_is_named(stage: Stage, fault: Fault, fail
 def test_a_hub_that_ignores_the_range_is_read_from_the_right_place(stage: Stage) -> None:
     stage.server.faults.append(IgnoreRange())
     assert stage.read(500_000, 1000) == DATA[500_000:501_000]
+
+
+@pytest.mark.parametrize("ignores_range", [False, True])
+def test_a_hub_whose_bytes_drip_in_gives_what_came_once_a_second(stage: Stage, ignores_range: bool) -> None:
+    """Whoever wanted to stop waited until a whole buffer was full, or all had come that was not asked for."""
+    stage.read(0, 10)
+    asked = stage.file_requests()[-1]
+    address = f"{asked.raw_path}?{urlencode(asked.query)}"
+    begin = 900_000
+    with faulty_proxy(stage.server.endpoint) as proxy:
+        if ignores_range:
+            stage.server.faults.append(IgnoreRange())
+        proxy.spoil("GET", Drip(1000, 0.05))
+        connection = HubConnection("hub", Access(lambda _name: proxy.url + address))
+        read = HubRead(connection, NAME, len(DATA), stage.clock.sleep)
+        pieces = read.pieces(begin, len(DATA) - begin, memoryview(bytearray(2**20)))
+        began_s = time.monotonic()
+        first = bytes(next(pieces))
+        assert time.monotonic() - began_s < 3
+        assert DATA[begin : begin + len(first)] == first
+        assert len(first) == 0 if ignores_range else 0 < len(first) < 100_000
+        pieces.close()
 
 
 def test_a_small_buffer_gets_small_pieces(stage: Stage) -> None:

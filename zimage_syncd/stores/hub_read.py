@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from zimage_syncd.model.failures import BlobMissing, StoreBroken, StoreUnreachable
 from zimage_syncd.stores.hub import Sleep
 from zimage_syncd.stores.hub_connection import BREAKS, Answer, HubBusy, HubConnection, HubUnreached, reason
+from zimage_syncd.stores.s3_body import Body
 
 MAX_BREAKS = 5
 """Broken connections and busy answers that one read survives."""
@@ -26,6 +27,15 @@ _FIRST_PAUSE_S = 0.2
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 _jitter = random.SystemRandom()
+
+
+class _Stream:
+    """An answer as `Body` takes it: what drips in is given once a second, so that a stop is honoured."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._raw_stream = answer.raw
+        self.readinto = answer.raw.readinto
+        self.close = answer.close
 
 
 class HubRead:
@@ -51,6 +61,8 @@ class HubRead:
     def pieces(self, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
         """Yields exactly `length` bytes from `offset`, in views of `buffer` that hold until the next one.
 
+        Empty ones come between where it takes time: whoever reads may have had enough of this hub.
+
         Raises:
             BlobMissing: the repository does not have the file, or in another size.
             StoreUnreachable, StoreDenied, StoreBroken: as their names say.
@@ -58,19 +70,21 @@ class HubRead:
         self._position, self._end = offset, offset + length
         while self._position < self._end:
             answer, skip = self._open()
+            body = Body(_Stream(answer))
             try:
                 while self._position < self._end:
                     rest = skip or self._end - self._position
-                    count = self._take(answer, buffer[: min(len(buffer), rest)])
+                    count = self._take(body, buffer[: min(len(buffer), rest)])
                     if count == 0:
                         break
                     if skip:
                         skip -= count
+                        yield buffer[:0]
                         continue
                     self._position += count
                     yield buffer[:count]
             finally:
-                answer.close()
+                body.close()
 
     def _open(self) -> tuple[Answer, int]:
         """An answer, and how many of its bytes come before the position."""
@@ -135,10 +149,10 @@ class HubRead:
             raise StoreBroken(self._subject, f"Content-Range {given[:100]!r} is not understood")
         return int(match[1]), int(match[2]) + 1, None if match[3] == "*" else int(match[3])
 
-    def _take(self, answer: Answer, room: memoryview) -> int:
+    def _take(self, body: Body, room: memoryview) -> int:
         """Reads some bytes; 0 where the connection broke and another may be tried."""
         try:
-            count = int(answer.raw.readinto(room))
+            count = body.readinto(room)
         except BREAKS as error:
             self._lose(reason(error))
             return 0

@@ -1,4 +1,4 @@
-"""The body of an S3 answer, read into a buffer without a copy in between."""
+"""The body of an answer, of S3 or a hub, read into a buffer without a copy in between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Body:
     it is: no content coding, no chunks, and objects that look as expected.
 
     Args:
-        stream: of botocore.
+        stream: of botocore, or what looks like one.
         monotonic_s: the time, in seconds.
     """
 
