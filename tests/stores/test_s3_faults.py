@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -337,3 +338,50 @@ def test_threads_that_share_a_store_do_not_share_breaks(store: S3Store, proxy: F
     for thread in threads:
         thread.join()
     assert found == [data] * 4
+
+
+def listing_of(name: str, item: str) -> Answer:
+    return Answer(200, "", f"<{name}><IsTruncated>false</IsTruncated>{item}</{name}>".encode())
+
+
+INCOMPLETE: dict[str, tuple[str, Answer | Replace, Callable[[S3Store], object]]] = {
+    "an object without its time": ("HEAD", Replace({"last-modified": None}), lambda store: store.head("blob")),
+    "an object without its size": ("HEAD", Replace({"content-length": None}), lambda store: store.head("blob")),
+    "a listing without sizes": (
+        "GET",
+        listing_of("ListBucketResult", "<Contents><Key>{prefix}/blob</Key></Contents>"),
+        lambda store: list(store.scan("")),
+    ),
+    "uploads without their times": (
+        "GET",
+        listing_of("ListMultipartUploadsResult", "<Upload><Key>{prefix}/blob</Key><UploadId>x</UploadId></Upload>"),
+        lambda store: store.open_uploads("blob"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_an_answer_that_lacks_something_is_the_store_s_fault(
+    store: S3Store, proxy: FaultyProxy, data: bytes, name: str
+) -> None:
+    """It ended the program with a traceback."""
+    method, fault, ask = INCOMPLETE[name]
+    if isinstance(fault, Answer):
+        prefix = store.describe().partition("//")[2].partition("/")[2].partition(" ")[0]
+        fault = replace(fault, body=fault.body.replace(b"{prefix}", prefix.encode()))
+    proxy.spoil(method, fault)
+    with pytest.raises(StoreBroken, match="the answer lacks"):
+        ask(store)
+
+
+@pytest.mark.parametrize(
+    "item", ["<Part><PartNumber>1</PartNumber></Part>", "<Part><ETag>&quot;x&quot;</ETag><Size>3</Size></Part>"]
+)
+def test_parts_that_are_listed_without_what_tells_them_are_not_there(
+    store: S3Store, proxy: FaultyProxy, item: str
+) -> None:
+    upload = store.begin_upload("big", 3)
+    upload.put_part(1, PartBytes(b"abc"))
+    proxy.spoil("GET", listing_of("ListPartsResult", item))
+    assert store.resume_upload("big", 3, upload.id, {1: upload.mark(1)}) is None
+    upload.abort()

@@ -108,7 +108,7 @@ class S3Store:
                 # The answer to a HEAD has no body, so it cannot say more than its status; a listing can.
                 self.check()
                 raise
-        return ObjectInfo(key, int(found["ContentLength"]), found["LastModified"].astimezone(UTC))
+            return ObjectInfo(key, int(found["ContentLength"]), found["LastModified"].astimezone(UTC))
 
     def scan(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects whose key begins with `prefix`, in order of their keys.

@@ -90,8 +90,10 @@ def _answer_failure(error: ClientError, subject: str) -> Failure:
 
 @contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Turns errors of botocore into failures (see `failure_of`)."""
+    """Turns errors of botocore into failures (see `failure_of`), and what an answer should have and has not."""
     try:
         yield
     except (ClientError, BotoCoreError, *BREAKS) as error:
         raise failure_of(error, subject) from error
+    except KeyError as error:
+        raise StoreBroken(subject, f"the answer lacks {error}") from error

@@ -115,5 +115,6 @@ class Multipart:
                 if with_crc32 and status_of(error) in _UNKNOWN:
                     return None
                 raise
+            upload_id = answer["UploadId"]
         parts = Parts.of(key, size_bytes)
-        return S3Upload(self._client, self._bucket, key, answer["UploadId"], parts, with_crc32=with_crc32)
+        return S3Upload(self._client, self._bucket, key, upload_id, parts, with_crc32=with_crc32)
