@@ -208,3 +208,18 @@ def test_whoever_only_looks_makes_and_removes_nothing(tmp_path: Path, there: byt
     assert looking.lookup(PATH, STAT) is None
     looking.close()
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([] if there is None else [there])
+
+
+@pytest.mark.parametrize("column", ["sha256", "chunks", "verified_at", "size_bytes"])
+def test_a_row_with_a_flipped_bit_is_no_hint(ledger: SqliteLedger, tmp_path: Path, column: str) -> None:
+    """Its digest was compared with the file, which was called damaged, or was published."""
+    ledger.record(PATH, STAT, DIGESTS, NOW)
+    ledger.close()
+    place = str(tmp_path / "ledger.sqlite")
+    with contextlib.closing(sqlite3.connect(place)) as connection, connection:
+        (value,) = connection.execute(f"SELECT {column} FROM files").fetchone()
+        spoiled = bytes((value[0] ^ 1, *value[1:])) if isinstance(value, bytes) else value + 1
+        connection.execute(f"UPDATE files SET {column} = ?", (spoiled,))
+    again, stat = SqliteLedger(place), replace(STAT, size_bytes=4) if column == "size_bytes" else STAT
+    assert again.lookup(PATH, stat) is None
+    assert again.digests(PATH, stat) is None
