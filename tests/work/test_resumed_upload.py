@@ -201,6 +201,17 @@ def test_a_ledger_that_tells_lies_costs_time_only(work: Work, large: bytes) -> N
     assert work.open_uploads() == []
 
 
+def test_a_lost_ledger_leaves_no_upload_open(work: Work, large: bytes) -> None:
+    work.break_off()
+    work.bench.ledger.close()
+    place = work.bench.state / "ledger.sqlite"
+    place.unlink()
+    work.bench.ledger = type(work.bench.ledger)(str(place))
+    assert work.backup().exit_code == 0
+    assert work.blob(large) == large
+    assert work.open_uploads() == []
+
+
 def test_what_is_not_needed_any_more_is_given_up(work: Work, large: bytes) -> None:
     work.break_off()
     place = place_of(work.bench)

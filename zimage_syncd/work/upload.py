@@ -102,13 +102,14 @@ def _open(site: Site, archive: Archive, file: Outgoing) -> tuple[BlobUpload, Map
     size_bytes = file.stat.size_bytes
     known = site.ledger.sent_parts(archive.name, file.sha256)
     marks = {number: part.mark for number, part in known.items()}
-    for pending in site.ledger.pending_uploads(archive.name):
-        if pending.sha256 == file.sha256:
-            if pending.upload_id is not None:
-                resumed = archive.resume_blob(file.sha256, size_bytes, pending.upload_id, marks)
-                if resumed is not None:
-                    return resumed, known
-            give_up(site, archive, pending)
+    mine = [each for each in site.ledger.pending_uploads(archive.name) if each.sha256 == file.sha256]
+    # A ledger that was lost knows of none: then what is open, and no live intent of others needs, is ours.
+    for pending in mine or [PendingUpload(archive.name, file.sha256, None)]:
+        if pending.upload_id is not None:
+            resumed = archive.resume_blob(file.sha256, size_bytes, pending.upload_id, marks)
+            if resumed is not None:
+                return resumed, known
+        give_up(site, archive, pending)
     site.ledger.begin_upload(archive.name, file.sha256)
     upload = archive.begin_blob(file.sha256, size_bytes)
     site.ledger.know_upload(archive.name, file.sha256, upload.id)
