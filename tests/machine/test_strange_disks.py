@@ -78,7 +78,9 @@ def test_weights_on_the_system_disk_are_taken_in_when_nobody_writes_there(
     guest.boot()
     guest.check(f"mkdir -p {MOUNT} /root/workspace && mount LABEL=data {MOUNT}")
     guest.check(f"mv {CACHE} {LINK}", timeout_s=300)
-    guest.check(f"umount {MOUNT}; (exec 3>>{LINK}/hub/download; exec sleep 100000) >/dev/null 2>&1 & echo $! > /run/writer")
+    guest.check(
+        f"umount {MOUNT}; (exec 3>>{LINK}/hub/download; exec sleep 100000) >/dev/null 2>&1 & echo $! > /run/writer"
+    )
     install(guest, bucket)
     wait_for_cycle(guest)
     guest.wait_for(f"journalctl --boot --output=cat --unit={UNIT} | grep ZS118", 300)

@@ -18,7 +18,7 @@ from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.private import is_left_over
 from zimage_syncd.model.report import Finding
-from zimage_syncd.ports import Absent, OldDirectory, OldEntry, Reader, SeenFile, SeenLink
+from zimage_syncd.ports import Absent, OldDirectory, OldEntry, Other, Reader, SeenFile, SeenLink
 from zimage_syncd.work.bring import Bringer, size_of
 from zimage_syncd.work.site import Site
 from zimage_syncd.work.space import check_space, with_spare
@@ -170,7 +170,7 @@ class TakeIn:
 
     def _link(self, entry: OldEntry) -> None:
         if not isinstance(entry.seen, SeenLink):
-            self._refuse(entry, "it is neither a file nor a link")
+            self._refuse(entry, f"it is {entry.seen.what if isinstance(entry.seen, Other) else 'gone'}")
             return
         target = entry.seen.target
         there = self._disk.look(entry.wanted)
