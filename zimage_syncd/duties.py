@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +22,15 @@ from zimage_syncd.disk.observe import disk_at
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheEmpty, CacheMissing, DataDiskMissing, SnapshotMissing
+from zimage_syncd.model.failures import (
+    CacheEmpty,
+    CacheMissing,
+    DataDiskMissing,
+    DeviceFull,
+    DiskError,
+    PathUnwritable,
+    SnapshotMissing,
+)
 from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
@@ -102,10 +111,14 @@ def _back_up(services: CacheServices) -> Report:
 
 
 def _update_when_possible(services: CacheServices, place: str, change: Change) -> None:
-    """Schedule state goes to the data disk, and to nothing else: a missing one is never written to."""
+    """Schedule state goes to the data disk, and to nothing else: a missing one is never written to.
+
+    What cannot be kept is forgotten at the end of the process; a full disk is no reason to end it.
+    """
     _, verdict = services.workshop.observe()
     if verdict.may_write:
-        update_document(place, change)
+        with contextlib.suppress(DeviceFull, PathUnwritable, DiskError):
+            update_document(place, change)
 
 
 def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:

@@ -37,8 +37,8 @@ _NAMES = {
 """What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
 """How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign or read-only,
-a store could not be reached, or a directory that is to be taken in was being written to."""
-_PASSING = frozenset({problems.STORE_UNREACHABLE, problems.TAKE_IN_BUSY})
+a store could not be reached, the disk was full, or a directory that is to be taken in was being written to."""
+_PASSING = frozenset({problems.STORE_UNREACHABLE, problems.TAKE_IN_BUSY, problems.NO_SPACE, problems.DEVICE_FULL})
 """What may be gone after a while: then a cycle is tried again."""
 _LEAST_ASK_S = 1.0
 """How often is asked at most."""
