@@ -35,6 +35,7 @@ from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
 from zimage_syncd.process.claim import CacheClaim
+from zimage_syncd.process.memory import give_back
 from zimage_syncd.work.cycle import Steps, run_cycle
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def _duties_of(services: CacheServices) -> Duties:
         settle_s=config.backup.settle_s,
         is_written=partial(is_written_below, config.cache.dir, services.workshop.state_directory),
         keep_links=services.keeping.keep,
+        rest=give_back,
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
     )
 

@@ -37,5 +37,7 @@ class Duties:
     """backup.settle_s."""
     is_written: Callable[[], bool] = lambda: False
     """Whether some process has a file of the cache open for writing."""
+    rest: Callable[[], None] = lambda: None
+    """Called after each job: gives back what it used."""
     disk: Callable[[], object] = lambda: None
     """What changes when the data disk is mounted, unmounted or replaced."""

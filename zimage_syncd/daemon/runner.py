@@ -16,8 +16,18 @@ _LOOK_EVERY_S = 1.0
 class Runner:
     """Runs named jobs in the thread that calls `run`; any thread may submit."""
 
-    def __init__(self, jobs: Mapping[str, Callable[[], None]], log: Logger) -> None:
+    def __init__(
+        self, jobs: Mapping[str, Callable[[], None]], log: Logger, after: Callable[[], None] = lambda: None
+    ) -> None:
+        """Prepares; nothing runs yet.
+
+        Args:
+            jobs: by name.
+            log: where it tells what it does.
+            after: called after each job.
+        """
         self._jobs = jobs
+        self._after = after
         self._log = log
         self._waiting: deque[str] = deque()
         self._changed = threading.Condition()
@@ -40,6 +50,7 @@ class Runner:
         """Works until `stop`."""
         while (name := self._next()) is not None:
             self._one(name)
+            self._after()
 
     def _next(self) -> str | None:
         with self._changed:

@@ -87,7 +87,7 @@ class Service:
         self._heartbeat = Heartbeat(manager, pulse.alive, self._doing)
         jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in (*duties.jobs, BACKUP)}
         acts = {CYCLE: self._cycle, **jobs}
-        self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log)
+        self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log, duties.rest)
         self._is_ready = False
         self._plans = ""
         self._blocked = ""
