@@ -36,6 +36,7 @@ _DISK_PROBLEMS = {
     DataState.FOREIGN: problems.DATA_DISK_FOREIGN,
     DataState.UNKNOWN: problems.DATA_DISK_UNKNOWN,
     DataState.READ_ONLY: problems.DATA_DISK_READ_ONLY,
+    DataState.IN_USE: problems.DATA_DISK_IN_USE,
 }
 
 
@@ -89,6 +90,7 @@ def _duties_of(services: CacheServices) -> Duties:
         is_written=partial(is_written_below, config.cache.dir, services.workshop.state_directory),
         keep_links=services.keeping.keep,
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
+        is_taken=lambda: services.workshop.lease.is_lost,
     )
 
 
@@ -108,11 +110,17 @@ def _update_when_possible(services: CacheServices, place: str, change: Change) -
         update_document(place, change)
 
 
+def _detect(services: CacheServices) -> Verdict:
+    """What happened; a data disk that is free for this host is taken first, and stays so while the daemon lives."""
+    services.workshop.data_disk.move_in()
+    return services.detect()
+
+
 def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:
     config = services.config
     everything = Selection()
     steps = Steps(
-        detect=services.detect,
+        detect=partial(_detect, services),
         keep_links=services.keeping.keep,
         begun=begun,
         restore=partial(services.restore, everything, source=None, to=None, mode=None),

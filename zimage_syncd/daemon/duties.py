@@ -39,3 +39,5 @@ class Duties:
     """Whether some process has a file of the cache open for writing."""
     disk: Callable[[], object] = lambda: None
     """What changes when the data disk is mounted, unmounted or replaced."""
+    is_taken: Callable[[], bool] = lambda: False
+    """Whether another host has taken the data disk over since the last cycle."""

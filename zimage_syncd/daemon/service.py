@@ -20,7 +20,7 @@ from zimage_syncd.daemon.watching import BACKUP, Watching
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
+from zimage_syncd.model.failures import CacheBusy, DataDiskInUse, Failure, Stopped
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Clock
@@ -36,8 +36,8 @@ _NAMES = {
 }
 """What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
-"""How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign or read-only,
-or a store could not be reached."""
+"""How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign, read-only or
+in use, or a store could not be reached."""
 _LEAST_PAUSE_S = 30.0
 """A slot that falls right after a cycle asks for no second one: at start, the slots before it count as missed."""
 _LONGEST_PAUSE_S = 900.0
@@ -235,7 +235,7 @@ class Service:
     def _cycle(self) -> None:
         verdict, report = self._duties.cycle(self._begun)
         self._looked_s = self._clock.monotonic_s()
-        self._blocked = "" if verdict.may_write else f"the data disk is {', '.join(sorted(verdict.data))}"
+        self._blocked = verdict.obstacle
         self._pause_s = self._next_pause_s(verdict, report)
         self._journal.tell(report)
 
@@ -244,6 +244,10 @@ class Service:
             began_at = self._clock.now()
             try:
                 report = self._duties.jobs[name]()
+            except DataDiskInUse:
+                if name == BACKUP:
+                    self._watching.failed()  # the other host may keep the disk for days
+                raise
             except (Stopped, CacheBusy):
                 if name == BACKUP:
                     self._watching.put_off()

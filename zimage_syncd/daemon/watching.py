@@ -66,8 +66,13 @@ class Watching:
             self._links.stop()
 
     def ask(self) -> None:
-        """Asks for a backup if a download has settled; called every few seconds."""
-        if not self.is_begun or BACKUP not in self._duties.jobs:
+        """Asks for a cycle if the data disk was taken, for a backup if a download settled; called every few seconds."""
+        if not self.is_begun:
+            return
+        if self._duties.is_taken():
+            self._log.warning("the data disk was taken over by another host")
+            self._cycle()
+        if BACKUP not in self._duties.jobs:
             return
         self._tree.ensure()
         if self._settling.take():
