@@ -17,6 +17,7 @@ from zimage_syncd.daemon.watching import BACKUP
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.guard import remember_each_other
+from zimage_syncd.disk.network import is_network
 from zimage_syncd.disk.observe import disk_at
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.logs import Logger
@@ -91,6 +92,7 @@ def _duties_of(services: CacheServices) -> Duties:
         keep_links=services.keeping.keep,
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
         is_taken=lambda: services.workshop.lease.is_lost,
+        is_shared=partial(is_network, config.cache.dir),
     )
 
 

@@ -41,3 +41,5 @@ class Duties:
     """What changes when the data disk is mounted, unmounted or replaced."""
     is_taken: Callable[[], bool] = lambda: False
     """Whether another host has taken the data disk over since the last cycle."""
+    is_shared: Callable[[], bool] = lambda: False
+    """Whether other hosts may change the cache: what they do makes no event here."""

@@ -47,7 +47,7 @@ class Watching:
         self._log = log
         self._links = Watch(duties.links, self._keep_links, self._mounts_changed, log)
         self._settling = Settling(duties.settle_s, duties.is_written, clock)
-        self._tree = TreeWatch(duties.cache, duties.state, self._settling.changed, log)
+        self._tree = TreeWatch(duties.cache, duties.state, self._settling.changed, log, duties.is_shared)
         self._disk = duties.disk()
         self._findings: list[Finding] = []
         self.is_begun = False
