@@ -18,6 +18,7 @@ from zimage_syncd.daemon.watching import BACKUP
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.guard import remember_each_other
+from zimage_syncd.disk.network import is_network
 from zimage_syncd.disk.observe import disk_at
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.logs import Logger
@@ -46,6 +47,7 @@ _DISK_PROBLEMS = {
     DataState.FOREIGN: problems.DATA_DISK_FOREIGN,
     DataState.UNKNOWN: problems.DATA_DISK_UNKNOWN,
     DataState.READ_ONLY: problems.DATA_DISK_READ_ONLY,
+    DataState.IN_USE: problems.DATA_DISK_IN_USE,
 }
 
 
@@ -100,6 +102,8 @@ def _duties_of(services: CacheServices) -> Duties:
         keep_links=services.keeping.keep,
         rest=give_back,
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
+        is_taken=lambda: services.workshop.lease.is_lost,
+        is_shared=partial(is_network, config.cache.dir),
     )
 
 
@@ -123,11 +127,17 @@ def _update_when_possible(services: CacheServices, place: str, change: Change) -
             update_document(place, change)
 
 
+def _detect(services: CacheServices) -> Verdict:
+    """What happened; a data disk that is free for this host is taken first, and stays so while the daemon lives."""
+    services.workshop.data_disk.move_in()
+    return services.detect()
+
+
 def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:
     config = services.config
     everything = Selection()
     steps = Steps(
-        detect=services.detect,
+        detect=partial(_detect, services),
         keep_links=services.keeping.keep,
         begun=begun,
         take_in=services.taking_in.links,

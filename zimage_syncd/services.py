@@ -19,6 +19,7 @@ from zimage_syncd.daemon.state import LastRuns, schedule_path
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.decide.died import died
 from zimage_syncd.disk.document import read_document, update_document
+from zimage_syncd.disk.shared_lease import SharedLease
 from zimage_syncd.keeping import Keeping
 from zimage_syncd.model.failures import (
     CacheMissing,
@@ -58,10 +59,18 @@ _FULL_STEPS = 9
 class CacheServices:
     """All jobs on one configuration."""
 
-    def __init__(self, config: Config, monitor: Monitor, cancel: Cancel, *, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        monitor: Monitor,
+        cancel: Cancel,
+        *,
+        verbose: bool = False,
+        lease: SharedLease | None = None,
+    ) -> None:
         self.config = config
         self._verbose = verbose
-        self.workshop = Workshop(config, monitor, cancel)
+        self.workshop = Workshop(config, monitor, cancel, lease)
         self.keeping = Keeping(self.workshop)
         self.taking_in = TakingIn(self.workshop)
         place = schedule_path(self.workshop.state_directory)
@@ -257,13 +266,18 @@ class CacheServices:
         faulthandler.enable(_STANDARD_ERROR)
 
         def again() -> CacheServices:
-            return CacheServices(same_cache(self.config, load()), pulse, pulse, verbose=self._verbose)
+            kept = self.workshop.lease
+            return CacheServices(same_cache(self.config, load()), pulse, pulse, verbose=self._verbose, lease=kept)
 
         log = open_log(self.config.daemon.log, verbose=self._verbose)
         service = open_service(self, pulse, log, again)
         signals.when_asked(service.stop)
         signals.when_hung_up(service.reload)
-        return service.run()
+        self.workshop.lease.reside()
+        try:
+            return service.run()
+        finally:
+            self.workshop.lease.release()
 
     def environment(self) -> dict[str, str]:
         """The variables by which both libraries find the cache."""

@@ -41,3 +41,7 @@ class Duties:
     """Called after each job: gives back what it used."""
     disk: Callable[[], object] = lambda: None
     """What changes when the data disk is mounted, unmounted or replaced."""
+    is_taken: Callable[[], bool] = lambda: False
+    """Whether another host has taken the data disk over since the last cycle."""
+    is_shared: Callable[[], bool] = lambda: False
+    """Whether other hosts may change the cache: what they do makes no event here."""

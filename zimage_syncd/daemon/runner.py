@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from zimage_syncd.logs import Logger
-from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
+from zimage_syncd.model.failures import CacheBusy, DataDiskTaken, Failure, Stopped
 
 _LOOK_EVERY_S = 1.0
 """How late a stop may be noticed that came between looking for one and waiting."""
@@ -64,10 +64,10 @@ class Runner:
         self._log.info("job started", job=name)
         try:
             self._jobs[name]()
+        except (CacheBusy, DataDiskTaken) as failure:
+            self._log.warning("job put off", job=name, code=failure.problem.code, reason=str(failure))
         except Stopped:
             self._log.info("job stopped on request", job=name)
-        except CacheBusy as failure:
-            self._log.warning("job put off", job=name, code=failure.problem.code, reason=str(failure))
         except Failure as failure:
             self._log.error(
                 "job failed", job=name, code=failure.problem.code, reason=str(failure), remedy=failure.problem.remedy

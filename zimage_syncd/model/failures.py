@@ -105,6 +105,12 @@ class CacheBusy(Failure):
     problem = problems.CACHE_BUSY
 
 
+class DataDiskInUse(CacheBusy):
+    """Another host uses the data disk."""
+
+    problem = problems.DATA_DISK_IN_USE
+
+
 class PathUnreadable(Failure):
     """A path cannot be read."""
 
@@ -283,6 +289,12 @@ class Stopped(Failure):
     """Stopped on request."""
 
     problem = problems.STOPPED
+
+
+class DataDiskTaken(Stopped):
+    """Another host has taken the data disk over; like every wish to stop, it ends the job and not one file of it."""
+
+    problem = problems.DATA_DISK_TAKEN
 
 
 class OutputLost(Failure):

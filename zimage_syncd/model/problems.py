@@ -184,6 +184,23 @@ DATA_DISK_UNKNOWN = _add(
     "Nothing was written. If this is the right disk, remove the file that is named: the next job writes a new one. If "
     "a newer version of this program wrote it, update instead.",
 )
+DATA_DISK_IN_USE = _add(
+    "ZS120",
+    "another host uses the data disk",
+    _E,
+    "Detach the disk from one of the two hosts, or end zimage-syncd on the one that is named, and try again. If that "
+    "host is gone: the daemon, or a command that waits, takes the disk when it has seen no sign of life for three "
+    "minutes.",
+    75,
+)
+DATA_DISK_TAKEN = _add(
+    "ZS121",
+    "another host has taken the data disk over",
+    _E,
+    "This process stood still for longer than its lease, and has published nothing since. Run the command again when "
+    "the other host has finished.",
+    75,
+)
 
 # What the cache holds.
 SNAPSHOT_INCOMPLETE = _add(

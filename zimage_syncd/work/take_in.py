@@ -75,11 +75,12 @@ class TakeIn:
             TakeInBusy: somebody writes there; nothing was removed.
             NoSpace: the disk cannot take it; nothing was written.
             LinkOccupied: a file system is mounted there.
-            Stopped: somebody asked to stop; the next run goes on.
+            Stopped: somebody asked to stop, or another host has taken the disk over; the next run goes on.
             DeviceFull, PathUnwritable, DataDiskReadOnly, DiskError: as their names say.
         """
         if not self._old.is_aside:
             self._settle()
+            self._site.lease.confirm()
             if not self._old.exchange():
                 return self._in_place()
         self._done.is_linked = True
@@ -207,6 +208,7 @@ class TakeIn:
 
     def _remove(self) -> None:
         """Removes what the cache holds, and what was of use only to a library that was at work."""
+        self._site.lease.confirm()
         for entry in self._old.walk():
             is_same = self._marks.get(entry.path) == entry.mark
             if is_same and (entry.path in self._held or is_left_over(entry.wanted)):
