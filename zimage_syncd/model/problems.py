@@ -6,43 +6,13 @@ meaning.
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
+from zimage_syncd.model import catalogue
+from zimage_syncd.model.catalogue import add as _add
 
-
-class Severity(enum.StrEnum):
-    """How much a person has to care."""
-
-    NOTE = "note"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One kind of thing that can be wrong."""
-
-    code: str
-    """Stable identifier, `ZS` and three digits."""
-    title: str
-    """What happened, in a few words, without the object."""
-    severity: Severity
-    """How much a person has to care."""
-    remedy: str
-    """What to do about it."""
-    exit_code: int = 1
-    """The process's exit code where this stops a command (design: 1 failed, 3 usage, 75 try again)."""
-
-
-CATALOGUE: dict[str, Problem] = {}
-"""All problems by code, in the order of their codes; filled once, while this module is imported."""
-
-
-def _add(code: str, title: str, severity: Severity, remedy: str, exit_code: int = 1) -> Problem:
-    problem = Problem(code, title, severity, remedy, exit_code)
-    CATALOGUE[code] = problem
-    return problem
-
+Problem = catalogue.Problem
+Severity = catalogue.Severity
+CATALOGUE = catalogue.CATALOGUE
+"""All problems by code; whole when this module is imported."""
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
