@@ -11,7 +11,20 @@ from collections.abc import Callable, Sequence
 import click
 
 import zimage_syncd
-from zimage_syncd.cli import backup, demo, env, health, path, restore, run_daemon, snapshots, status, verify
+from zimage_syncd.cli import (
+    backup,
+    demo,
+    env,
+    health,
+    install,
+    path,
+    restore,
+    run_daemon,
+    snapshots,
+    status,
+    uninstall,
+    verify,
+)
 from zimage_syncd.cli.options import common_options, take_common
 from zimage_syncd.cli.session import Session, drop_output
 from zimage_syncd.model import problems
@@ -59,6 +72,8 @@ for _command in (
     health.health,
     path.path,
     env.env,
+    install.install,
+    uninstall.uninstall,
     demo.demo,
 ):
     app.add_command(_command)
