@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from zimage_syncd.model import problems
+from zimage_syncd.model import installation_problems, problems
 from zimage_syncd.model.problems import Problem
 
 
@@ -283,6 +283,42 @@ class DemoExtraMissing(Failure):
     """The demo needs the probe extra."""
 
     problem = problems.DEMO_EXTRA_MISSING
+
+
+class RootNeeded(Failure):
+    """Only root can do this."""
+
+    problem = installation_problems.ROOT_NEEDED
+
+
+class ProgramUncopiable(Failure):
+    """This program cannot be copied."""
+
+    problem = installation_problems.PROGRAM_UNCOPIABLE
+
+
+class CopyBroken(Failure):
+    """The copy of the program does not work."""
+
+    problem = installation_problems.COPY_BROKEN
+
+
+class PlaceNotLasting(Failure):
+    """This is no place for what must outlive a reset."""
+
+    problem = installation_problems.PLACE_NOT_LASTING
+
+
+class InstallationForeign(Failure):
+    """Another cache's installation lies there."""
+
+    problem = installation_problems.INSTALLATION_FOREIGN
+
+
+class InstallationRefused(Failure):
+    """The system did not take the installation."""
+
+    problem = installation_problems.INSTALLATION_REFUSED
 
 
 class Stopped(Failure):

@@ -1,12 +1,13 @@
 """The catalogue of everything that can be wrong: stable code, title, severity, remedy, exit code.
 
 The command line, reports, logs and docs/problems.md all speak from it. A code is never reused for another
-meaning.
+meaning. What can go wrong with an installed copy (ZS6…) is in installation_problems.py.
 """
 
 from __future__ import annotations
 
 from zimage_syncd.model import catalogue
+from zimage_syncd.model import installation_problems as installation_problems  # noqa: PLC0414 - enters its own
 from zimage_syncd.model.catalogue import add as _add
 
 Problem = catalogue.Problem
