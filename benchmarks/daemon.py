@@ -155,7 +155,7 @@ def _idle(site: Site, idle_s: int, files: int, *, backup: bool = False) -> None:
 
 def _download(site: Site, megabytes: int) -> None:
     """Somebody writes the data set's files into the cache, as a library does: a temporary name, then the final one."""
-    site.configure(backup=False)
+    site.configure(backup=True)  # only then is the cache itself watched
     with site.daemon() as process:
         site.wait_for("finished")
         time.sleep(2)

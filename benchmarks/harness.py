@@ -75,7 +75,9 @@ class Harness:
         """Measures a group, interleaved, and prints its table; the first case is what the others are compared with."""
         samples: dict[str, list[Sample]] = {case.name: [] for case in cases}
         for number in range(runs):
-            for case in [case for case in cases if case.name in samples]:
+            # Each round begins with another one: what a case leaves in memory is not always the same one's advantage.
+            first = number % len(cases)
+            for case in [case for case in (*cases[first:], *cases[:first]) if case.name in samples]:
                 print(f"\r\x1b[K{title}: {number + 1}/{runs} {case.name}", end="", file=sys.stderr, flush=True)
                 try:
                     samples[case.name].append(self.measure(case))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from datetime import datetime
@@ -17,15 +18,25 @@ from zimage_syncd.daemon.watching import BACKUP
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.disk.document import read_document, update_document
 from zimage_syncd.disk.guard import remember_each_other
+from zimage_syncd.disk.network import is_network
 from zimage_syncd.disk.observe import disk_at
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheEmpty, CacheMissing, DataDiskMissing, SnapshotMissing
+from zimage_syncd.model.failures import (
+    CacheEmpty,
+    CacheMissing,
+    DataDiskMissing,
+    DeviceFull,
+    DiskError,
+    PathUnwritable,
+    SnapshotMissing,
+)
 from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
 from zimage_syncd.process.claim import CacheClaim
+from zimage_syncd.process.memory import give_back
 from zimage_syncd.work.cycle import Steps, run_cycle
 
 if TYPE_CHECKING:
@@ -36,6 +47,7 @@ _DISK_PROBLEMS = {
     DataState.FOREIGN: problems.DATA_DISK_FOREIGN,
     DataState.UNKNOWN: problems.DATA_DISK_UNKNOWN,
     DataState.READ_ONLY: problems.DATA_DISK_READ_ONLY,
+    DataState.IN_USE: problems.DATA_DISK_IN_USE,
 }
 
 
@@ -88,7 +100,10 @@ def _duties_of(services: CacheServices) -> Duties:
         settle_s=config.backup.settle_s,
         is_written=partial(is_written_below, config.cache.dir, services.workshop.state_directory),
         keep_links=services.keeping.keep,
+        rest=give_back,
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
+        is_taken=lambda: services.workshop.lease.is_lost,
+        is_shared=partial(is_network, config.cache.dir),
     )
 
 
@@ -102,17 +117,27 @@ def _back_up(services: CacheServices) -> Report:
 
 
 def _update_when_possible(services: CacheServices, place: str, change: Change) -> None:
-    """Schedule state goes to the data disk, and to nothing else: a missing one is never written to."""
+    """Schedule state goes to the data disk, and to nothing else: a missing one is never written to.
+
+    What cannot be kept is forgotten at the end of the process; a full disk is no reason to end it.
+    """
     _, verdict = services.workshop.observe()
     if verdict.may_write:
-        update_document(place, change)
+        with contextlib.suppress(DeviceFull, PathUnwritable, DiskError):
+            update_document(place, change)
+
+
+def _detect(services: CacheServices) -> Verdict:
+    """What happened; a data disk that is free for this host is taken first, and stays so while the daemon lives."""
+    services.workshop.data_disk.move_in()
+    return services.detect()
 
 
 def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:
     config = services.config
     everything = Selection()
     steps = Steps(
-        detect=services.detect,
+        detect=partial(_detect, services),
         keep_links=services.keeping.keep,
         begun=begun,
         take_in=services.taking_in.links,

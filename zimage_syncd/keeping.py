@@ -8,7 +8,7 @@ import os
 
 from zimage_syncd.disk.document import read_bytes, read_document, write_document
 from zimage_syncd.disk.errors import translated
-from zimage_syncd.disk.links import make_cache_link
+from zimage_syncd.disk.links import make_cache_link, make_directory
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.report import Finding
@@ -114,12 +114,21 @@ class Keeping:
                 findings.append(Finding(problems.LINK_ELSEWHERE, path, detail))
                 continue
             try:
-                make_cache_link(path, self._cache.dir, ownership_of(self._cache.owner, self._cache.dir))
+                notes.append(self._mend(path, state))
             except Failure as failure:
                 findings.append(finding_of(failure))
-            else:
-                notes.append(f"linked {path} -> {self._cache.dir}")
-        return notes, findings
+        return notes, list(dict.fromkeys(findings))
+
+    def _mend(self, path: str, state: LinkState) -> str:
+        """Makes a link, or the cache directory where a link that is right leads nowhere; returns a sentence.
+
+        A link that is right is not made again: that would be an event, which asks for the next look.
+        """
+        if state is not LinkState.DANGLING:
+            make_cache_link(path, self._cache.dir, ownership_of(self._cache.owner, self._cache.dir))
+            return f"linked {path} -> {self._cache.dir}"
+        make_directory(self._cache.dir, ownership_of(self._cache.owner, os.path.dirname(self._cache.dir)))
+        return f"made {self._cache.dir}, which {path} leads to"
 
 
 def _remove(path: str) -> None:

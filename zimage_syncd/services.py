@@ -19,6 +19,8 @@ from zimage_syncd.daemon.state import LastRuns, schedule_path
 from zimage_syncd.decide.detect import detect
 from zimage_syncd.decide.died import died
 from zimage_syncd.disk.document import read_document, update_document
+from zimage_syncd.disk.shared_lease import SharedLease
+from zimage_syncd.installing import Installing
 from zimage_syncd.keeping import Keeping
 from zimage_syncd.model.failures import (
     CacheMissing,
@@ -27,6 +29,7 @@ from zimage_syncd.model.failures import (
     UsageInvalid,
 )
 from zimage_syncd.model.health import HealthLevel
+from zimage_syncd.model.installation import Installed, Removed
 from zimage_syncd.model.plan import LinkMode, Plan
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
@@ -58,12 +61,21 @@ _FULL_STEPS = 9
 class CacheServices:
     """All jobs on one configuration."""
 
-    def __init__(self, config: Config, monitor: Monitor, cancel: Cancel, *, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        monitor: Monitor,
+        cancel: Cancel,
+        *,
+        verbose: bool = False,
+        lease: SharedLease | None = None,
+    ) -> None:
         self.config = config
         self._verbose = verbose
-        self.workshop = Workshop(config, monitor, cancel)
+        self.workshop = Workshop(config, monitor, cancel, lease)
         self.keeping = Keeping(self.workshop)
         self.taking_in = TakingIn(self.workshop)
+        self._installing = Installing(self.workshop, os.environ)
         place = schedule_path(self.workshop.state_directory)
         last_runs = LastRuns(partial(read_document, place), partial(update_document, place))
         self._deep_queue = DeepQueue(last_runs, self.workshop.clock)
@@ -203,7 +215,8 @@ class CacheServices:
 
     def status(self) -> Status:
         """What the disk and the stores say now."""
-        return collect_status(self.workshop, self.reports)
+        now = collect_status(self.workshop, self.reports)
+        return replace(now, findings=(*now.findings, *self._installing.findings()))
 
     def health(self, selection: Selection, *, level: HealthLevel | None, full: bool) -> HealthReport:
         """Runs the probe on what is meant."""
@@ -257,13 +270,18 @@ class CacheServices:
         faulthandler.enable(_STANDARD_ERROR)
 
         def again() -> CacheServices:
-            return CacheServices(same_cache(self.config, load()), pulse, pulse, verbose=self._verbose)
+            kept = self.workshop.lease
+            return CacheServices(same_cache(self.config, load()), pulse, pulse, verbose=self._verbose, lease=kept)
 
         log = open_log(self.config.daemon.log, verbose=self._verbose)
         service = open_service(self, pulse, log, again)
         signals.when_asked(service.stop)
         signals.when_hung_up(service.reload)
-        return service.run()
+        self.workshop.lease.reside()
+        try:
+            return service.run()
+        finally:
+            self.workshop.lease.release()
 
     def environment(self) -> dict[str, str]:
         """The variables by which both libraries find the cache."""
@@ -276,6 +294,22 @@ class CacheServices:
     def remove_environment(self) -> list[str]:
         """Removes them; returns their paths."""
         return self.keeping.remove_environment()
+
+    def install(self, to: str | None) -> Installed:
+        """Puts a copy of the program where it outlives a reset, and the units onto this system.
+
+        Args:
+            to: a directory on a disk that stays; None: on the data disk.
+        """
+        return self._installing.install(to)
+
+    def uninstall(self) -> Removed:
+        """Removes what `install` made, but for the unpacked copies; data and settings stay."""
+        return self._installing.uninstall()
+
+    def remove_copies(self) -> None:
+        """Removes these; nothing can be imported afterwards, where this process runs from one."""
+        self._installing.remove_copies()
 
     def keep(self, report: Report) -> Report:
         """Keeps a report on the data disk; a disk that cannot take it does not undo what was done."""

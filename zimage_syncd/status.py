@@ -142,7 +142,7 @@ def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
         links=tuple(LinkRow(path, str(state), targets[path]) for path, state in verdict.links),
         snapshots=tuple(snapshots),
         stores=tuple(stores),
-        lock_holder=lock_holder(workshop.state_directory) or "",
+        lock_holder=lock_holder(workshop.state_directory, workshop.lease.room) or "",
         last_reports=tuple(reports.recent(_REPORTS_SHOWN)),
         findings=tuple(findings),
     )
@@ -171,6 +171,7 @@ def _disk_findings(workshop: Workshop, verdict: Verdict) -> list[Finding]:
         DataState.FOREIGN: problems.DATA_DISK_FOREIGN,
         DataState.UNKNOWN: problems.DATA_DISK_UNKNOWN,
         DataState.READ_ONLY: problems.DATA_DISK_READ_ONLY,
+        DataState.IN_USE: problems.DATA_DISK_IN_USE,
         DataState.FULL: problems.DEVICE_FULL,
     }
     findings = [

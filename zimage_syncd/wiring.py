@@ -7,19 +7,21 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from zimage_syncd.clock import SystemClock
 from zimage_syncd.config import HUBS, Config, Store, StoreKind
 from zimage_syncd.config.presence import owner_of
 from zimage_syncd.config.units import rate_bytes_per_s
-from zimage_syncd.decide.detect import detect
+from zimage_syncd.data_disk import DataDisk
 from zimage_syncd.disk.document import sweep_documents
-from zimage_syncd.disk.guard import ensure_identity, require_right_disk
+from zimage_syncd.disk.guard import require_right_disk
 from zimage_syncd.disk.ledger import SqliteLedger
 from zimage_syncd.disk.lock import cache_lock, directory_lock
-from zimage_syncd.disk.observe import observe, state_directory
+from zimage_syncd.disk.observe import state_directory
 from zimage_syncd.disk.quarantine import Quarantine
+from zimage_syncd.disk.shared_lease import SharedLease
 from zimage_syncd.disk.shelf import DiskShelf, MemoryShelf
 from zimage_syncd.disk.shelf_source import ShelfSource
 from zimage_syncd.disk.tree import Ownership
@@ -31,7 +33,7 @@ from zimage_syncd.model.observation import Observation
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.private import STATE_DIRECTORY
 from zimage_syncd.model.snapshot import RepoId, SnapshotKey
-from zimage_syncd.model.verdict import Verdict
+from zimage_syncd.model.verdict import DataState, Verdict
 from zimage_syncd.ports import Archive, Cancel, Monitor, SnapshotSource
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.cache_tree import CacheTree
@@ -46,28 +48,33 @@ _UNKNOWN_OWNER = "unknown"
 
 
 class Workshop:
-    """One configuration's disk, ledger and stores; opened when they are needed."""
+    """One configuration's disk, ledger and stores; opened when they are needed.
 
-    def __init__(self, config: Config, monitor: Monitor, cancel: Cancel) -> None:
+    Args:
+        config: what is configured.
+        monitor: is told how far jobs are.
+        cancel: a wish to stop.
+        lease: what this process holds of the data disk already; None: nothing.
+    """
+
+    def __init__(self, config: Config, monitor: Monitor, cancel: Cancel, lease: SharedLease | None = None) -> None:
         self.config = config
         self.monitor = monitor
         self.cancel = cancel
         self.clock = SystemClock()
         self.layouts = all_layouts()
         self.state_directory = state_directory(config.cache.dir, config.cache.mount)
+        self.data_disk = DataDisk(config, self.clock, monitor, cancel, lease)
+        self.lease = self.data_disk.lease
         self._stores: dict[str, SnapshotSource] = {}
 
     def observe(self) -> tuple[Observation, Verdict]:
         """What the disks look like now, and what that means."""
-        cache = self.config.cache
-        seen = observe(
-            cache_dir=cache.dir,
-            mount=cache.mount,
-            links=tuple(cache.links),
-            expected_id=cache.id,
-            state_dir=self.config.daemon.state_dir,
-        )
-        return seen, detect(seen)
+        return self.data_disk.observe()
+
+    def require_disk(self) -> None:
+        """As `DataDisk.require`."""
+        self.data_disk.require()
 
     @contextlib.contextmanager
     def site(self, doing: str) -> Iterator[Site]:
@@ -78,31 +85,22 @@ class Workshop:
 
         Raises:
             DataDiskMissing, DataDiskForeign, DataDiskUnknown, DataDiskReadOnly: this is not the disk to work on.
+            DataDiskInUse: another host works on it.
             CacheBusy: another process works on it.
         """
-        seen, verdict = self.observe()
-        require_right_disk(seen, verdict, writing=True)
-        ensure_identity(seen)
-        with cache_lock(self.state_directory, doing), self._ledger() as ledger:
+        with self.data_disk.possessed(doing), self._locked(doing), self._ledger() as ledger:
             quarantine = Quarantine(os.path.join(self.state_directory, "quarantine"), self.clock.now)
-            disk = CacheDisk(
-                self.config.cache.dir, quarantine, ownership_of(self.config.cache.owner, self.config.cache.dir)
-            )
+            ownership = ownership_of(self.config.cache.owner, self.config.cache.dir)
+            disk = CacheDisk(self.config.cache.dir, quarantine, ownership, self.lease)
             quarantine.sweep(self.config.verify.quarantine_days)
             sweep_documents(self.state_directory, self.clock.now().timestamp())
             disk.make_root()
             shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
-            yield self._site(disk, ledger, shelf)
+            site = self._site(disk, ledger, shelf)
+            yield replace(site, cancel=self.lease.guarding(site.cancel), lease=self.lease)
 
-    def require_disk(self) -> None:
-        """Makes sure that the data disk's state may be written; for what is not the cache's, so without its lock.
-
-        Raises:
-            DataDiskMissing, DataDiskForeign, DataDiskUnknown, DataDiskReadOnly: this is not the disk to work on.
-        """
-        seen, verdict = self.observe()
-        require_right_disk(seen, verdict, writing=True)
-        ensure_identity(seen)
+    def _locked(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        return cache_lock(self.state_directory, doing, self.lease.room)
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[Site]:
@@ -116,7 +114,10 @@ class Workshop:
         quarantine = Quarantine(os.path.join(self.state_directory, "quarantine"), self.clock.now)
         disk = CacheDisk(self.config.cache.dir, quarantine)
         shelf = DiskShelf(os.path.join(self.state_directory, "manifests"))
-        ledger = SqliteLedger(os.path.join(self.state_directory, "ledger.sqlite"), only_looking=True)
+        # Another host may be writing it, and SQLite cannot lock it against that one.
+        usable = DataState.IN_USE not in verdict.data
+        place = os.path.join(self.state_directory, "ledger.sqlite")
+        ledger = SqliteLedger(place, only_looking=True) if usable else SqliteLedger(":memory:")
         try:
             yield self._site(disk, ledger, shelf)
         finally:

@@ -22,6 +22,7 @@ from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheBusy, ConfigInvalid, NoSpace, Stopped, StoreUnreachable
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthResult
+from zimage_syncd.model.installation import Installed, Removed
 from zimage_syncd.model.plan import LinkMode, Plan
 from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
@@ -30,6 +31,18 @@ from zimage_syncd.model.status import HealthReport, LinkRow, SnapshotRow, Status
 
 AT = datetime(2026, 11, 24, 4, tzinfo=UTC)
 DAMAGE = Finding(problems.FILE_DAMAGED, "blob", mended=True)
+INSTALLED = Installed(
+    directory="/mnt/data/x",
+    program="1.0-abc",
+    is_new=True,
+    files=2,
+    size_bytes=3_000_000,
+    machine="x86_64",
+    glibc="2.34",
+    kept=("/etc/zimage-syncd/config.toml",),
+    line="(d=/mnt/data; exit 1)",
+    notes=("there is no systemd",),
+)
 ALL = Selection()
 ONE = Selection(RepoId(RepoType.DATASET, "org/name"), "main", LayoutName.MODELSCOPE, "0123456789ab")
 NAMED = ["datasets/org/name", "--revision", "main", "--layout", "modelscope", "--snapshot", "0123456789AB"]
@@ -96,6 +109,17 @@ class MemoryServices:
     def environment(self) -> dict[str, str]:
         return {"HF_HOME": "/a b", "MODELSCOPE_CACHE": "/it's"}
 
+    def install(self, to: str | None) -> Installed:
+        self._answer(Job.CYCLE, "install", to)
+        return INSTALLED
+
+    def uninstall(self) -> Removed:
+        self._answer(Job.CYCLE, "uninstall")
+        return Removed(("/etc/systemd/system/zimage-syncd.service",), ("/copy",), ("take the line out",))
+
+    def remove_copies(self) -> None:
+        assert self.asked
+
     def run(self, signals: Signals, pulse: Pulse, load: Callable[[], Config]) -> int:
         signals.when_asked(lambda: None)
         pulse.check()
@@ -145,6 +169,9 @@ QUESTIONS = [
     (["snapshots", "--store", "b"], ("b",)),
     (["path", *NAMED], (ONE,)),
     (["status"], ()),
+    (["install"], ("install", None)),
+    (["install", "--to", "/x"], ("install", "/x")),
+    (["uninstall"], ("uninstall",)),
     (["run"], ()),
 ]
 
@@ -218,6 +245,21 @@ def test_status_names_what_is_wrong(call: Call, capsys: pytest.CaptureFixture[st
     assert code == 2
     assert "store   bucket: NOT reachable, s3, s3://models: no network" in said
     assert f"  ZS112: {problems.LINK_LOST.remedy}" in said
+
+
+def test_the_start_up_line_stands_alone_on_the_last_line(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    call("install")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == INSTALLED.line
+    assert "copy    1.0-abc, 2 files, 3.00 MB: made" in printed
+    assert "needs   glibc 2.34 on x86_64; no Python, no network" in printed
+    assert "note    there is no systemd" in printed
+
+
+def test_what_uninstall_removed_is_named(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    call("uninstall")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["removed /etc/systemd/system/zimage-syncd.service", "removed /copy", "take the line out"]
 
 
 @pytest.mark.parametrize(

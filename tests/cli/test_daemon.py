@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.caches import COMMIT, hf_snapshot, listing, modelscope_snapshot
+from tests.support.loop_disk import LoopDisk
 from tests.support.machine import Machine
 from tests.support.tiny_safetensors import pipeline_files
 
@@ -152,6 +154,20 @@ def test_an_image_s_own_weights_are_taken_in_at_the_first_start(machine: Machine
     assert running.end() == 0
 
 
+def test_a_cache_that_somebody_deletes_is_a_directory_again_at_once(
+    machine: Machine, daemon: Callable[[], Daemon]
+) -> None:
+    running = daemon()
+    running.wait_for_cycles(1)
+    shutil.rmtree(machine.cache)
+    machine.link.unlink()
+    running.wait_until(machine.cache.is_dir)
+    running.wait_until(machine.link.is_symlink)
+    time.sleep(1)
+    assert len(running.events("link")) <= 3
+    assert running.end() == 0
+
+
 def test_a_new_configuration_brings_its_links(machine: Machine, daemon: Callable[[], Daemon]) -> None:
     machine.fill()
     running = daemon()
@@ -225,6 +241,37 @@ def test_a_download_that_died_is_told(machine: Machine, daemon: Callable[[], Dae
     assert "nobody writes to it any more" in finding["detail"]
     assert running.end() == 0
     assert "incomplete" in machine.run("snapshots").stdout
+
+
+@pytest.mark.root
+def test_a_full_disk_is_told_the_link_is_made_and_freed_space_is_used(
+    machine: Machine, daemon: Callable[[], Daemon]
+) -> None:
+    machine.fill()
+    machine.run("backup")
+    before = listing(machine.cache / "hub")
+    shutil.rmtree(machine.root / "data")
+    disk = LoopDisk(machine.root / "image", machine.root / "data", "ext4", 64 * 2**20)
+    disk.mount()
+    try:
+        ballast = machine.root / "data/ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(512))
+        machine.write_config('log = "json"\n[health]\nafter = []\n', cache=f'mount = "{machine.root}/data"')
+        running = daemon()
+        running.wait_for_cycles(1)
+        assert {line["code"] for line in running.events("finding")} >= {"ZS114"}
+        assert os.readlink(machine.link) == str(machine.cache)
+        time.sleep(1)
+        assert len(running.lines()) < 20, "what cannot be done is not tried all the time"
+        assert sorted(os.listdir(machine.root / "data")) == ["ballast", "lost+found"]
+        ballast.unlink()
+        machine.run("restore", expected=None)
+        assert listing(machine.cache / "hub") == before
+        assert running.end() == 0
+    finally:
+        disk.unmount()
 
 
 @pytest.mark.root

@@ -47,9 +47,7 @@ def test_orphans_are_reaped(contained: Daemon) -> None:
     (init,) = children(contained.process.pid)
     (worker,) = children(init)
     assert os.readlink(f"/proc/{init}/ns/pid") != os.readlink("/proc/self/ns/pid")
-    script = (
-        f"for n in $(seq {ORPHANS}); do sh -c 'sleep 0.2 & exec true'; done; sleep 0.1; cat /proc/1/task/1/children"
-    )
+    script = f"for n in $(seq {ORPHANS}); do sh -c 'sleep 2 & exec true'; done; sleep 0.1; cat /proc/1/task/1/children"
     inside = ["nsenter", "--target", str(init), "--pid", "--mount", "sh", "-c", script]
     adopted = subprocess.run(inside, check=True, capture_output=True, text=True).stdout.split()
     assert len(adopted) >= ORPHANS // 2, "process 1 got the orphans"

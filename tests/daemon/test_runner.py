@@ -8,6 +8,7 @@ import pytest
 
 from tests.daemon.test_service import Log
 from zimage_syncd.daemon.runner import Runner
+from zimage_syncd.model.failures import DataDiskInUse, DataDiskTaken, Failure, Stopped
 
 
 def test_a_stop_that_a_signal_brings_just_before_the_runner_waits_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +30,23 @@ def test_a_stop_that_a_signal_brings_just_before_the_runner_waits_is_not_lost(mo
 
     threading.Thread(target=work, daemon=True).start()
     assert ended.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("failure", "event"),
+    [
+        (DataDiskTaken("/mnt/data", "held by b"), "job put off"),
+        (DataDiskInUse("/mnt/data", "held by b"), "job put off"),
+        (Stopped("test"), "job stopped on request"),
+    ],
+)
+def test_a_job_that_another_host_ended_is_put_off_and_one_that_was_stopped_is_not(failure: Failure, event: str) -> None:
+    def work() -> None:
+        runner.stop()
+        raise failure
+
+    log = Log()
+    runner = Runner({"work": work}, log)
+    runner.submit("work")
+    runner.run()
+    assert [name for name, _ in log.events] == ["job started", event]

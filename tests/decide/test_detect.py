@@ -77,6 +77,16 @@ def seen(**changes: object) -> Observation:
         ),
         ({"read_only": True}, SystemState.SAME, HERE | {DataState.READ_ONLY}, CacheState.PRESENT),
         ({"free_bytes": 0}, SystemState.SAME, HERE | {DataState.FULL}, CacheState.PRESENT),
+        ({"in_use": "by b"}, SystemState.SAME, HERE | {DataState.IN_USE}, CacheState.PRESENT),
+        ({"in_use": "by b", "mark": None}, SystemState.NEW, HERE | {DataState.IN_USE}, CacheState.PRESENT),
+        (
+            {"in_use": "by b", "mark": None, "identity": None},
+            SystemState.FIRST,
+            {DataState.EMPTY, DataState.IN_USE},
+            CacheState.PRESENT,
+        ),
+        ({"in_use": "by b", "expected_id": "cache-2"}, SystemState.SAME, {DataState.FOREIGN}, CacheState.UNKNOWN),
+        ({"in_use": "by b", "read_only": True}, SystemState.SAME, HERE | {DataState.READ_ONLY}, CacheState.PRESENT),
     ],
 )
 def test_each_story_has_its_verdict(
@@ -94,10 +104,23 @@ def test_a_machine_that_was_started_is_told_from_a_daemon_that_was(remembered: s
     assert detect(seen(mark=SystemMark("mark-1", "cache-1", 5, remembered), boot_id=found)).boot is boot
 
 
-def test_nothing_is_written_to_a_missing_foreign_or_read_only_disk() -> None:
+def test_nothing_is_written_to_a_missing_foreign_or_read_only_disk_or_to_another_hosts() -> None:
     assert detect(seen()).may_write
-    for changes in ({"mounted": False, "identity": None}, {"expected_id": "other"}, {"read_only": True}):
+    for changes in (
+        {"mounted": False, "identity": None},
+        {"expected_id": "other"},
+        {"read_only": True},
+        {"in_use": "held by process 7 on b"},
+    ):
         assert not detect(seen(**changes)).may_write
+
+
+def test_who_uses_the_disk_is_evidence_and_told_as_the_obstacle() -> None:
+    verdict = detect(seen(in_use="held by process 7 on b"))
+    assert verdict.evidence == ("held by process 7 on b",)
+    assert verdict.obstacle == "the data disk is here, in use by another host; held by process 7 on b"
+    assert detect(seen()).obstacle == ""
+    assert detect(seen(read_only=True)).obstacle == "the data disk is here, read-only"
 
 
 @pytest.mark.parametrize(
@@ -126,8 +149,9 @@ def test_every_combination_has_a_verdict() -> None:
     identities = [None, Identity("cache-1", "", 0), Identity("cache-1", "mark-1", 7), Identity("cache-2", "mark-2", 1)]
     flags = [False, True]
     links = [(LinkFacts("/l", kind, "t", "/r"),) for kind in LinkKind]
-    combinations = itertools.product(marks, identities, flags, flags, flags, flags, ["", "cache-1"], links)
-    for mark, identity, mounted, present, empty, read_only, expected, link in combinations:
+    users = ["", "held by process 7 on b"]
+    combinations = itertools.product(marks, identities, flags, flags, flags, flags, ["", "cache-1"], links, users)
+    for mark, identity, mounted, present, empty, read_only, expected, link, in_use in combinations:
         verdict = detect(
             seen(
                 mark=mark,
@@ -138,9 +162,11 @@ def test_every_combination_has_a_verdict() -> None:
                 read_only=read_only,
                 expected_id=expected,
                 links=link,
+                in_use=in_use,
             )
         )
         assert verdict.data
+        assert not (in_use and verdict.may_write)
         assert len(verdict.links) == 1
         if verdict.data & {DataState.MISSING, DataState.FOREIGN}:
             assert verdict.cache is CacheState.UNKNOWN

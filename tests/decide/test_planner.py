@@ -31,6 +31,8 @@ EXPECTED = {
     "The system disk was replaced, the data disk is not mounted": [Step.WAIT],
     "The data disk is mounted read-only": [Step.WAIT],
     "The same, after the system disk was replaced": [L, Step.WAIT],
+    "Another host uses the data disk": [Step.WAIT],
+    "The same, after the system disk was replaced, too": [L, Step.WAIT],
     "The data disk is full": [R],
     "The data disk was put back to an older state": [R, V, P],
     "The data disk's content was copied to another file system": [R, V, P],
@@ -130,6 +132,7 @@ OBSERVATIONS = st.builds(
     links=st.lists(
         st.builds(LinkFacts, path=st.just("/l"), kind=st.sampled_from(LinkKind), resolved=st.just("/x")), max_size=2
     ).map(tuple),
+    in_use=st.sampled_from(["", "held by process 7 on b"]),
     identity_trouble=st.sampled_from(["", "damaged"]),
     boot_id=st.sampled_from(["", "boot-1", "boot-2"]),
     file_system=st.sampled_from([0, 1, 2]),
@@ -146,5 +149,7 @@ def test_every_observation_has_a_verdict_and_a_plan(seen: Observation, has_store
         assert steps(seen, has_stores=has_stores) == [Step.WAIT], "nothing is ever written into a bare mount point"
     if seen.expected_id and seen.identity is not None and seen.identity.cache_id != seen.expected_id:
         assert steps(seen, has_stores=has_stores) == [Step.ASK]
+    if seen.in_use:
+        assert set(steps(seen, has_stores=has_stores)) <= {Step.WAIT, Step.ASK, Step.LINK}, "nothing is written"
     if verdict.data <= {DataState.HERE} and verdict.system is not SystemState.SAME:
         assert verdict.evidence or verdict.system is SystemState.FIRST

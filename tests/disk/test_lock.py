@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from zimage_syncd.disk.lock import cache_lock, lock_holder
+from zimage_syncd.disk.document import update_document
+from zimage_syncd.disk.lock import cache_lock, directory_lock, lock_holder
 from zimage_syncd.model.failures import CacheBusy
 
 HOLD = """
@@ -55,3 +57,35 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     process.stdout.close()
     with cache_lock(str(tmp_path), "verify"):
         pass
+
+
+def test_where_a_lease_keeps_hosts_apart_the_file_systems_lock_is_not_asked(tmp_path: Path) -> None:
+    """One host's process stands still, and its lock with it; another host has taken the lease over."""
+    with cache_lock(str(tmp_path), "backup", "host-1"):
+        with pytest.raises(CacheBusy, match="backup"), cache_lock(str(tmp_path), "verify", "host-1"):
+            pass
+        with cache_lock(str(tmp_path), "verify", "host-2"), cache_lock(str(tmp_path), "on the file"):
+            assert lock_holder(str(tmp_path), "host-1") is not None
+        assert lock_holder(str(tmp_path), "host-3") is None
+    assert lock_holder(str(tmp_path), "host-1") is None
+
+
+def test_where_the_file_system_knows_no_locks_a_name_keeps_two_jobs_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lustre answers without `-o flock`, which no file system of this machine does."""
+
+    def no_locks(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    for _ in range(2):
+        with cache_lock(str(tmp_path), "backup"):
+            with pytest.raises(CacheBusy, match="backup"), cache_lock(str(tmp_path), "verify"):
+                pass
+            assert "backup" in (lock_holder(str(tmp_path)) or "")
+        assert lock_holder(str(tmp_path)) is None
+    with directory_lock(str(tmp_path)), pytest.raises(CacheBusy), directory_lock(str(tmp_path)):
+        pass
+    update_document(str(tmp_path / "document.json"), lambda _: b"{}")
+    assert (tmp_path / "document.json").read_bytes() == b"{}"

@@ -52,13 +52,14 @@ class Bucket:
         machine.run("backup", **keys)
 
 
-def install(guest: Guest, bucket: Bucket, port: int | None = None) -> None:
+def install(guest: Guest, bucket: Bucket, port: int | None = None, *, cache: str = "") -> None:
     """Puts in what a fresh system disk lacks, and starts the unit.
 
     Args:
         guest: a machine that runs.
         bucket: the store.
         port: of the host's, where the guest finds the store; the server's own without it.
+        cache: more lines of the table `cache`.
     """
     guest.put("/etc/fstab", f"LABEL={LABEL} {MOUNT} ext4 nofail 0 2\n")
     guest.check(
@@ -74,6 +75,7 @@ def install(guest: Guest, bucket: Bucket, port: int | None = None) -> None:
 dir = "{CACHE}"
 mount = "{MOUNT}"
 links = ["{LINK}"]
+{cache}
 [stores.bucket]
 url = "{bucket.url}"
 endpoint_url = "http://{HOST}:{port or bucket.port}"

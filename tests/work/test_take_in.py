@@ -114,7 +114,7 @@ def test_links_of_people_and_special_files(bench: Bench, old: Path) -> None:
     done = take_in(bench, old)
     assert os.readlink(bench.root / "loras") == "/shared/loras"
     assert sorted(os.listdir(f"{old}.kept")) == ["pipe", "up"]
-    assert "pipe: it is neither a file nor a link" in done.findings[0].detail
+    assert "pipe: it is a special file" in done.findings[0].detail
 
 
 def test_nothing_is_done_while_somebody_writes_there(bench: Bench, old: Path) -> None:
@@ -246,6 +246,29 @@ def test_a_mounted_file_system_is_not_replaced(bench: Bench, tmp_path: Path) -> 
         assert (place / "own").read_text() == "x"
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_what_is_mounted_below_is_neither_read_nor_removed(bench: Bench, tmp_path: Path) -> None:
+    place, share = tmp_path / "system/model_cache", tmp_path / "share"
+    (share / "deeper").mkdir(parents=True)
+    (share / "theirs").write_text("precious")
+    hf_snapshot(place, pipeline_files())
+    (place / "team").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", place / "team"], check=True)
+    try:
+        shutil.copytree(share, place / "team", dirs_exist_ok=True)
+        done = take_in(bench, place)
+        kept = Path(f"{place}.kept/team")
+        assert (kept / "theirs").read_text() == "precious"
+        assert (kept / "deeper").is_dir()
+        assert "team: it is a mounted file system" in done.findings[0].detail
+        assert not (bench.root / "team").exists()
+        assert (bench.root / "hub/models--org--name/refs/main").is_file()
+    finally:
+        for mounted in (place, Path(f"{place}.kept"), Path(f"{place}.taking-in")):
+            subprocess.run(["umount", mounted / "team"], check=False, capture_output=True)
 
 
 @pytest.mark.root

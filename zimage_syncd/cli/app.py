@@ -11,7 +11,21 @@ from collections.abc import Callable, Sequence
 import click
 
 import zimage_syncd
-from zimage_syncd.cli import adopt, backup, demo, env, health, path, restore, run_daemon, snapshots, status, verify
+from zimage_syncd.cli import (
+    adopt,
+    backup,
+    demo,
+    env,
+    health,
+    install,
+    path,
+    restore,
+    run_daemon,
+    snapshots,
+    status,
+    uninstall,
+    verify,
+)
 from zimage_syncd.cli.options import common_options, take_common
 from zimage_syncd.cli.session import Session, drop_output
 from zimage_syncd.model import problems
@@ -60,6 +74,8 @@ for _command in (
     path.path,
     env.env,
     adopt.adopt,
+    install.install,
+    uninstall.uninstall,
     demo.demo,
 ):
     app.add_command(_command)

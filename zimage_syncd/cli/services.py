@@ -9,6 +9,7 @@ from zimage_syncd.config import Config
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.signals import Signals
 from zimage_syncd.model.health import HealthLevel
+from zimage_syncd.model.installation import Installed, Removed
 from zimage_syncd.model.plan import LinkMode, Plan
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
@@ -56,6 +57,15 @@ class Services(Protocol):
 
     def remove_environment(self) -> list[str]:
         """Removes them; returns their paths."""
+
+    def install(self, to: str | None) -> Installed:
+        """Puts a copy of the program where it outlives a reset, and the units onto this system."""
+
+    def uninstall(self) -> Removed:
+        """Removes what `install` made, but for the unpacked copies."""
+
+    def remove_copies(self) -> None:
+        """Removes these; nothing can be imported afterwards, where the process runs from one."""
 
     def run(self, signals: Signals, pulse: Pulse, load: Callable[[], Config]) -> int:
         """The daemon; returns after SIGTERM."""

@@ -20,6 +20,7 @@ _DISK = {
     "missing": "MISSING",
     "foreign": "of ANOTHER CACHE",
     "empty": "without an identity yet: the first backup, restore or verify gives it one",
+    "in use by another host": "IN USE BY ANOTHER HOST",
     "unknown": "with an identity that cannot be understood",
     "rolled back": "an older state of itself",
     "moved": "on another file system than at the daemon's last start",

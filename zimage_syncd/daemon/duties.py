@@ -37,5 +37,11 @@ class Duties:
     """backup.settle_s."""
     is_written: Callable[[], bool] = lambda: False
     """Whether some process has a file of the cache open for writing."""
+    rest: Callable[[], None] = lambda: None
+    """Called after each job: gives back what it used."""
     disk: Callable[[], object] = lambda: None
     """What changes when the data disk is mounted, unmounted or replaced."""
+    is_taken: Callable[[], bool] = lambda: False
+    """Whether another host has taken the data disk over since the last cycle."""
+    is_shared: Callable[[], bool] = lambda: False
+    """Whether other hosts may change the cache: what they do makes no event here."""

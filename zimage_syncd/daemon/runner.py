@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from zimage_syncd.logs import Logger
-from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
+from zimage_syncd.model.failures import CacheBusy, DataDiskTaken, Failure, Stopped
 
 _LOOK_EVERY_S = 1.0
 """How late a stop may be noticed that came between looking for one and waiting."""
@@ -16,8 +16,18 @@ _LOOK_EVERY_S = 1.0
 class Runner:
     """Runs named jobs in the thread that calls `run`; any thread may submit."""
 
-    def __init__(self, jobs: Mapping[str, Callable[[], None]], log: Logger) -> None:
+    def __init__(
+        self, jobs: Mapping[str, Callable[[], None]], log: Logger, after: Callable[[], None] = lambda: None
+    ) -> None:
+        """Prepares; nothing runs yet.
+
+        Args:
+            jobs: by name.
+            log: where it tells what it does.
+            after: called after each job.
+        """
         self._jobs = jobs
+        self._after = after
         self._log = log
         self._waiting: deque[str] = deque()
         self._changed = threading.Condition()
@@ -40,6 +50,7 @@ class Runner:
         """Works until `stop`."""
         while (name := self._next()) is not None:
             self._one(name)
+            self._after()
 
     def _next(self) -> str | None:
         with self._changed:
@@ -53,10 +64,10 @@ class Runner:
         self._log.info("job started", job=name)
         try:
             self._jobs[name]()
+        except (CacheBusy, DataDiskTaken) as failure:
+            self._log.warning("job put off", job=name, code=failure.problem.code, reason=str(failure))
         except Stopped:
             self._log.info("job stopped on request", job=name)
-        except CacheBusy as failure:
-            self._log.warning("job put off", job=name, code=failure.problem.code, reason=str(failure))
         except Failure as failure:
             self._log.error(
                 "job failed", job=name, code=failure.problem.code, reason=str(failure), remedy=failure.problem.remedy

@@ -93,7 +93,7 @@ class Timer:
         # One assignment: an asking that is under way in its thread goes on with what it has begun with.
         self._slots = {name: (schedule, spread_of(self._identity, name)) for name, schedule in schedules.items()}
         if self._scheduler is not None:
-            self._scheduler.modify_job(_ASKING, next_run_time=datetime.now(UTC))
+            self._scheduler.reschedule_job(_ASKING, trigger=_Pace(lambda: self._every_s))
 
     def start(self) -> None:
         """Begins to ask, at once and then every few seconds; does nothing where it already does."""

@@ -20,7 +20,7 @@ from zimage_syncd.daemon.watching import BACKUP, Watching
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheBusy, Failure, Stopped
+from zimage_syncd.model.failures import CacheBusy, DataDiskInUse, Failure, Stopped
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Clock
@@ -36,9 +36,9 @@ _NAMES = {
 }
 """What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
-"""How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign or read-only,
-a store could not be reached, or a directory that is to be taken in was being written to."""
-_PASSING = frozenset({problems.STORE_UNREACHABLE, problems.TAKE_IN_BUSY})
+"""How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign, read-only
+or in use, a store could not be reached, the disk was full, or a directory to be taken in was being written to."""
+_PASSING = frozenset({problems.STORE_UNREACHABLE, problems.TAKE_IN_BUSY, problems.NO_SPACE, problems.DEVICE_FULL})
 """What may be gone after a while: then a cycle is tried again."""
 _LEAST_ASK_S = 1.0
 """How often is asked at most."""
@@ -87,7 +87,7 @@ class Service:
         self._heartbeat = Heartbeat(manager, pulse.alive, self._doing)
         jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in (*duties.jobs, BACKUP)}
         acts = {CYCLE: self._cycle, **jobs}
-        self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log)
+        self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log, duties.rest)
         self._is_ready = False
         self._plans = ""
         self._blocked = ""
@@ -240,7 +240,7 @@ class Service:
     def _cycle(self) -> None:
         verdict, report = self._duties.cycle(self._begun)
         self._looked_s = self._clock.monotonic_s()
-        self._blocked = "" if verdict.may_write else f"the data disk is {', '.join(sorted(verdict.data))}"
+        self._blocked = verdict.obstacle
         self._pause_s = self._next_pause_s(verdict, report)
         self._journal.tell(report)
 
@@ -249,6 +249,10 @@ class Service:
             began_at = self._clock.now()
             try:
                 report = self._duties.jobs[name]()
+            except DataDiskInUse:
+                if name == BACKUP:
+                    self._watching.failed()  # the other host may keep the disk for days
+                raise
             except (Stopped, CacheBusy):
                 if name == BACKUP:
                     self._watching.put_off()

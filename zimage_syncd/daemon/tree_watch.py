@@ -1,6 +1,7 @@
 """Watches the names in the cache: files that come, go and get their final names. Content is nobody's business here.
 
-inotify sees what this machine does; what another one does on a network file system it does not.
+inotify sees what this machine does; what another one does on a network file system it does not. There, and where
+inotify has no room left, the directories' own stat is looked at, too, each time that the watch is asked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from zimage_syncd.daemon.tree_times import TreeTimes
 from zimage_syncd.daemon.watch import NAME_EVENTS, identity_of
 from zimage_syncd.logs import Logger
 
@@ -30,9 +32,19 @@ class TreeWatch:
         besides: a directory below whose changes do not count.
         on_change: called for every change, from a thread of this watch; returns at once.
         log: for what cannot be watched.
+        is_shared: whether other hosts may change the directory.
     """
 
-    def __init__(self, directory: str, besides: str, on_change: Callable[[], None], log: Logger) -> None:
+    def __init__(
+        self,
+        directory: str,
+        besides: str,
+        on_change: Callable[[], None],
+        log: Logger,
+        is_shared: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._is_shared = is_shared
+        self._times = TreeTimes(directory, besides)
         self._directory = directory
         self._besides = besides + "/"
         self._on_change = on_change
@@ -49,13 +61,16 @@ class TreeWatch:
         """
         with self._lock:
             place = identity_of(self._directory)
-            if place == self._watched and (self._observer is None or self._observer.is_alive()):
-                return
-            self._end()
-            self._watched = place
-            if place is not None:
-                self._begin()
-        self._on_change()
+            same = place == self._watched and (self._observer is None or self._observer.is_alive())
+            if not same:
+                self._end()
+                self._watched = place
+                if place is not None:
+                    self._begin()
+            is_blind = place is not None and (self._observer is None or self._is_shared())
+            changed = is_blind and self._times.has_changed()
+        if changed or not same:
+            self._on_change()
 
     def stop(self) -> None:
         """Ends all threads."""
@@ -72,7 +87,8 @@ class TreeWatch:
             # ENOSPC: fs.inotify.max_user_watches is smaller than the number of directories.
             if not self._refused:
                 self._refused = True
-                self._log.warning("the cache cannot be watched", path=self._directory, reason=str(error.strerror))
+                reason = f"{error.strerror}; it is looked at every few seconds instead"
+                self._log.warning("the cache cannot be watched", path=self._directory, reason=reason)
             return
         self._observer = observer
 

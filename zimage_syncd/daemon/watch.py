@@ -85,9 +85,11 @@ class Watch:
         self._ended.set()
         self._wanted.set()
         os.write(self._waker, b"x")
-        self._observer.stop()
-        for thread in (*self._threads, self._observer):
+        # First who may be about to watch one more directory: an observer that was stopped would begin a thread for it.
+        for thread in self._threads:
             thread.join()
+        self._observer.stop()
+        self._observer.join()
         os.close(self._wake)
         os.close(self._waker)
 

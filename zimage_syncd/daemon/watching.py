@@ -48,7 +48,7 @@ class Watching:
         self._log = log
         self._links = Watch(duties.links, self._keep_links, self._mounts_changed, log)
         self._settling = Settling(duties.settle_s, duties.is_written, clock)
-        self._tree = TreeWatch(duties.cache, duties.state, self._settling.changed, log)
+        self._tree = TreeWatch(duties.cache, duties.state, self._settling.changed, log, duties.is_shared)
         self._disk = duties.disk()
         self._findings: list[Finding] = []
         self.is_begun = False
@@ -67,8 +67,13 @@ class Watching:
             self._links.stop()
 
     def ask(self) -> None:
-        """Asks for a backup if a download has settled; called every few seconds."""
-        if not self.is_begun or BACKUP not in self._duties.jobs:
+        """Asks for a cycle if the data disk was taken, for a backup if a download settled; called every few seconds."""
+        if not self.is_begun:
+            return
+        if self._duties.is_taken():
+            self._log.warning("the data disk was taken over by another host")
+            self._cycle()
+        if BACKUP not in self._duties.jobs:
             return
         self._tree.ensure()
         if self._settling.take():

@@ -55,6 +55,9 @@ def _data(seen: Observation, evidence: list[str]) -> frozenset[DataState]:
         if _is_elsewhere(seen):
             evidence.append("the data disk's content lies on another file system than at the last start")
             states.add(DataState.MOVED)
+    if seen.in_use and not states & {DataState.FOREIGN, DataState.UNKNOWN, DataState.READ_ONLY}:
+        evidence.append(seen.in_use)
+        states.add(DataState.IN_USE)
     if seen.free_bytes < _FULL_BELOW_BYTES:
         evidence.append(f"{seen.free_bytes} bytes are free")
         states.add(DataState.FULL)

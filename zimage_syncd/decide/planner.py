@@ -13,7 +13,7 @@ class Step(enum.StrEnum):
     """One thing that a cycle can do."""
 
     WAIT = "wait for the data disk"
-    """Nothing is written; the cycle looks again every minute."""
+    """Nothing is written to it; the cycle looks again every minute."""
     ASK = "ask whose disk it is"
     """Nothing is written; somebody has to say so with `cache.id`, or mount the right disk."""
     REMEMBER = "let both disks know each other"
@@ -58,10 +58,11 @@ def _steps(verdict: Verdict, *, has_stores: bool) -> Iterator[Next]:
     if data & {DataState.FOREIGN, DataState.UNKNOWN}:
         yield Next(Step.ASK, "the data disk is not known to belong to this cache")
         return
-    if DataState.READ_ONLY in data:
+    if data & {DataState.READ_ONLY, DataState.IN_USE}:
         if verdict.cache is not CacheState.GONE and _links_are_wanted(verdict):
             yield Next(Step.LINK, "the cache can be read, though not written to")
-        yield Next(Step.WAIT, "the data disk is mounted read-only")
+        in_use = DataState.IN_USE in data
+        yield Next(Step.WAIT, "another host uses the data disk" if in_use else "the data disk is mounted read-only")
         return
     yield Next(Step.REMEMBER, "the next start shall know this one")
     # First, also where nothing is there yet: without it, a library that looks now downloads to the system disk.

@@ -12,7 +12,13 @@ from datetime import datetime
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.identity import IDENTITY_NAME, new_id, write_identity, write_mark
 from zimage_syncd.disk.observe import state_directory
-from zimage_syncd.model.failures import DataDiskForeign, DataDiskMissing, DataDiskReadOnly, DataDiskUnknown
+from zimage_syncd.model.failures import (
+    DataDiskForeign,
+    DataDiskInUse,
+    DataDiskMissing,
+    DataDiskReadOnly,
+    DataDiskUnknown,
+)
 from zimage_syncd.model.observation import Identity, Observation, SystemMark
 from zimage_syncd.model.verdict import DataState, Verdict
 
@@ -25,6 +31,7 @@ def require_right_disk(seen: Observation, verdict: Verdict, *, writing: bool) ->
         DataDiskForeign: the disk belongs to another cache.
         DataDiskUnknown: something is to be written, and the disk's identity cannot be understood.
         DataDiskReadOnly: something is to be written, and the file system does not take it.
+        DataDiskInUse: something is to be written, and another host has the disk.
     """
     if DataState.MISSING in verdict.data:
         raise DataDiskMissing(seen.mount, "expected a mounted file system, found a plain directory or nothing")
@@ -35,6 +42,8 @@ def require_right_disk(seen: Observation, verdict: Verdict, *, writing: bool) ->
         raise DataDiskUnknown(seen.mount or seen.cache_dir, seen.identity_trouble)
     if writing and DataState.READ_ONLY in verdict.data:
         raise DataDiskReadOnly(seen.mount or seen.cache_dir, "expected a file system that is mounted read-write")
+    if writing and DataState.IN_USE in verdict.data:
+        raise DataDiskInUse(seen.mount or seen.cache_dir, seen.in_use)
 
 
 def ensure_identity(seen: Observation) -> Identity:

@@ -91,6 +91,20 @@ def make_cache_link(path: str, target: str, ownership: Ownership | None = None) 
         _sync_directory(parent)
 
 
+def make_directory(path: str, ownership: Ownership | None = None) -> None:
+    """Makes a directory and those above it, where they are missing.
+
+    Args:
+        path: absolute.
+        ownership: whose they are; None, or where this process is not root: its own.
+
+    Raises:
+        PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
+    """
+    with translated(path, writing=True):
+        _make_directories(path, ownership if os.geteuid() == 0 else None)
+
+
 def _sweep(parent: str, target: str) -> None:
     """Removes links that a killed process made and did not give their name."""
     with os.scandir(parent) as entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from zimage_syncd.disk.boot import boot_id
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.identity import identity_trouble, read_identity, read_mark
 from zimage_syncd.disk.links import observe_link
@@ -41,7 +42,7 @@ def observe(*, cache_dir: str, mount: str, links: tuple[str, ...], expected_id: 
         mark=read_mark(state_dir),
         expected_id=expected_id,
         links=tuple(observe_link(link) for link in links),
-        boot_id=_boot_id(),
+        boot_id=boot_id(),
         file_system=0 if numbers is None else numbers.f_fsid,
     )
 
@@ -81,14 +82,6 @@ def _file_system(path: str) -> os.statvfs_result | None:
             path = os.path.dirname(path)
         except OSError:
             return None
-
-
-def _boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def _is_empty(path: str) -> bool:

@@ -26,6 +26,8 @@ _MOST_KEPT = 1000
 _EXCHANGE = 2
 """renameat2(2): RENAME_EXCHANGE (linux/fs.h)."""
 _AT_FDCWD = -100
+_STAYS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.EROFS})
+"""What rmdir(2) says of a directory that holds something, or on which something is mounted."""
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -56,7 +58,7 @@ class OldDirectory:
         return self._tree.root
 
     def walk(self) -> Iterator[OldEntry]:
-        """Everything but directories, in order of paths."""
+        """Everything but directories, in order of paths; what is mounted below is one entry, and not looked into."""
         yield from self._walk("")
 
     def _walk(self, directory: str) -> Iterator[OldEntry]:
@@ -66,10 +68,12 @@ class OldDirectory:
             found = self._tree.lstat_and_target(path)
             if found is None:
                 continue  # removed since
-            if stat.S_ISDIR(found[0].st_mode):
+            is_mounted = found[0].st_dev != self.device()
+            if stat.S_ISDIR(found[0].st_mode) and not is_mounted:
                 yield from self._walk(path)
             else:
-                yield OldEntry(path, RelPath(self._below + path), _seen(*found))
+                seen = Other("a mounted file system") if is_mounted else _seen(*found)
+                yield OldEntry(path, RelPath(self._below + path), seen)
 
     def look(self, entry: OldEntry) -> OldEntry:
         """The same entry as it is now."""
@@ -124,20 +128,15 @@ class OldDirectory:
         return True
 
     def remove(self, entry: OldEntry) -> None:
-        """Removes a file or a link, unless it is not what was seen any more."""
-        if self.look(entry).mark == entry.mark:
+        """Removes a file or a link, unless it is not what was seen any more; nothing else."""
+        if not isinstance(entry.seen, Other) and self.look(entry).mark == entry.mark:
             with self._tree.parent(entry.path) as directory, translated(self.absolute(entry.path), writing=True):
                 os.unlink(entry.path.name, dir_fd=directory)
 
     def remove_directories(self) -> bool:
         """Removes its empty directories, and itself where nothing is left; whether nothing is."""
         with translated(self.root, writing=True):
-            for directory, _, _ in os.walk(self.root, topdown=False):
-                try:
-                    os.rmdir(directory)
-                except OSError as error:
-                    if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                        raise
+            _remove_empty(self.root, self.device())
         return not os.path.lexists(self.root)
 
     def make_link(self) -> None:
@@ -180,6 +179,20 @@ def _exchange(one: str, other: str) -> None:
             os.rename(other, one)
         os.rename(between, other)
         raise
+
+
+def _remove_empty(directory: str, device: int) -> None:
+    """Never enters what is mounted below."""
+    with os.scandir(directory) as entries:
+        below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for path in below:
+        if os.lstat(path).st_dev == device:
+            _remove_empty(path, device)
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno not in _STAYS:
+            raise
 
 
 def _between(aside: str) -> str:

@@ -1,7 +1,8 @@
 """Partial files: where a file's chunks are gathered until every one of them counts.
 
 A partial lies in the directory of its file under a hidden name that depends on the file's path alone, so the next run
-finds it. It has no journal: what it holds is hashed again (docs/adr/0002).
+finds it; where several hosts reach the disk it depends on the lease's fence, too, so that a host which took the disk
+over does not. It has no journal: what it holds is hashed again (docs/adr/0002).
 """
 
 from __future__ import annotations
@@ -39,16 +40,17 @@ _MODE = 0o600
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def partial_name(path: RelPath) -> str:
-    """The partial's name beside `path`."""
-    digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def partial_name(path: RelPath, fence: int = 0) -> str:
+    """The partial's name beside `path`; another one for each fence (see `ports.Lease`)."""
+    fenced = f"{path.name}/{fence}" if fence else path.name
+    digest = hashlib.sha256(fenced.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return f"{PARTIAL_PREFIX}{digest}{PARTIAL_SUFFIX}"
 
 
 class PartialFile:
     """One file on its way; pieces may be written from several threads."""
 
-    def __init__(self, tree: Tree, path: RelPath, size_bytes: int, like: int | None = None) -> None:
+    def __init__(self, tree: Tree, path: RelPath, size_bytes: int, like: int | None = None, fence: int = 0) -> None:
         """Opens the partial of `path`, made and preallocated where it is not there.
 
         Args:
@@ -56,6 +58,7 @@ class PartialFile:
             path: where the file will be.
             size_bytes: what it will have.
             like: an open file whose extents a new partial shares instead, where the file system can.
+            fence: the lease's.
 
         Raises:
             DeviceFull, PathUnwritable, DataDiskReadOnly, UnsafePath, DiskError: as their names say.
@@ -63,7 +66,7 @@ class PartialFile:
         self.path = path
         self.size_bytes = size_bytes
         self._tree = tree
-        self._name = partial_name(path)
+        self._name = partial_name(path, fence)
         self._where = tree.absolute(path)
         with tree.parent(path, create=True) as directory, translated(self._where, writing=True):
             self._descriptor = _opened(self._name, directory)

@@ -25,15 +25,28 @@ from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.private import PARTIAL_PREFIX, PARTIAL_SUFFIX
-from zimage_syncd.ports import Absent, FileStat, Other, Partial, Seen, SeenFile, SeenLink, file_stat
+from zimage_syncd.ports import Absent, FileStat, Lease, Other, Partial, Seen, SeenFile, SeenLink, Unshared, file_stat
+
+_CONFIRMED_WITHIN_S = 2.0
+"""Before something gets its final name, the lease is looked at; of 100,000 files not before each."""
 
 
 class CacheDisk:
-    """A cache directory that may be written to."""
+    """A cache directory that may be written to.
 
-    def __init__(self, root: str, quarantine: Quarantine, ownership: Ownership | None = None) -> None:
+    Args:
+        root: its absolute path.
+        quarantine: keeps what is replaced.
+        ownership: whose it is what is made; None: the process's.
+        lease: what keeps other hosts away; asked before something gets its final name, which raises DataDiskTaken.
+    """
+
+    def __init__(
+        self, root: str, quarantine: Quarantine, ownership: Ownership | None = None, lease: Lease | None = None
+    ) -> None:
         self._tree = Tree(root, ownership)
         self._quarantine = quarantine
+        self._lease = lease or Unshared()
 
     @property
     def root(self) -> str:
@@ -98,7 +111,7 @@ class CacheDisk:
             size_bytes: what it will have.
             like: an open file whose extents a new partial shares instead, where the file system can.
         """
-        return PartialFile(self._tree, path, size_bytes, like)
+        return PartialFile(self._tree, path, size_bytes, like, self._lease.fence)
 
     def can_reflink(self, source: str) -> bool:
         """Whether files here can share extents with a file of a store; tried, not guessed."""
@@ -106,7 +119,7 @@ class CacheDisk:
 
     def partial_path(self, path: RelPath) -> RelPath:
         """Where the partial of `path` lies, for `open_read`."""
-        return RelPath("/".join((*path.parts[:-1], partial_name(path))))
+        return RelPath("/".join((*path.parts[:-1], partial_name(path, self._lease.fence))))
 
     def partial_bytes(self, path: RelPath) -> int:
         """Bytes that the partial of `path` occupies on the disk already; 0 where there is none."""
@@ -145,6 +158,7 @@ class CacheDisk:
         """
         if not isinstance(partial, PartialFile):
             raise TypeError("finish_file takes what begin_file gave")
+        self._confirm()
         path = partial.path
         if keep_old or isinstance(self.look(path), Other):
             self._quarantine.keep(self._tree, path)
@@ -161,6 +175,7 @@ class CacheDisk:
 
     def set_mode(self, path: RelPath, mode: int) -> FileStat:
         """Corrects a file's permissions, also where they do not let it be read; returns its new stat."""
+        self._confirm()
         where = self._tree.absolute(path)
         with self._tree.parent(path) as directory, translated(where, writing=True):
             descriptor = os.open(path.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
@@ -179,6 +194,7 @@ class CacheDisk:
         Raises:
             UnsafePath: the target leaves the cache.
         """
+        self._confirm()
         payload = shared_blobs.shared_target(path, target)
         if payload is None:
             self._replace_by_link(path, target)
@@ -212,12 +228,13 @@ class CacheDisk:
             mode: permission bits.
             replace: what lies there is damaged: it goes to quarantine, and the pointer takes its place.
         """
+        self._confirm()
         if self._tree.lstat(path) is not None:
             if not replace:
                 return False
             self._quarantine.keep(self._tree, path)
         data = text.encode()
-        partial = PartialFile(self._tree, path, len(data))
+        partial = PartialFile(self._tree, path, len(data), fence=self._lease.fence)
         try:
             partial.write(0, memoryview(data))
             partial.finish(mode)
@@ -236,6 +253,7 @@ class CacheDisk:
         Raises:
             LinkModeUnsupported: hard links between these two places are not possible.
         """
+        self._confirm()
         if mode is LinkMode.SYMLINK:
             self._replace_by_link(path, source)
             return
@@ -257,6 +275,9 @@ class CacheDisk:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory)
                 os.fsync(directory)
+
+    def _confirm(self) -> None:
+        self._lease.confirm(_CONFIRMED_WITHIN_S)
 
     def sweep_partials(self, beside: Iterable[RelPath], keep: Iterable[RelPath]) -> int:
         """Removes partials that nobody goes on with.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from zimage_syncd.model import problems
+from zimage_syncd.model import installation_problems, problems
 from zimage_syncd.model.problems import Problem
 
 
@@ -103,6 +103,12 @@ class CacheBusy(Failure):
     """Another process works on this cache."""
 
     problem = problems.CACHE_BUSY
+
+
+class DataDiskInUse(CacheBusy):
+    """Another host uses the data disk."""
+
+    problem = problems.DATA_DISK_IN_USE
 
 
 class PathUnreadable(Failure):
@@ -279,10 +285,52 @@ class DemoExtraMissing(Failure):
     problem = problems.DEMO_EXTRA_MISSING
 
 
+class RootNeeded(Failure):
+    """Only root can do this."""
+
+    problem = installation_problems.ROOT_NEEDED
+
+
+class ProgramUncopiable(Failure):
+    """This program cannot be copied."""
+
+    problem = installation_problems.PROGRAM_UNCOPIABLE
+
+
+class CopyBroken(Failure):
+    """The copy of the program does not work."""
+
+    problem = installation_problems.COPY_BROKEN
+
+
+class PlaceNotLasting(Failure):
+    """This is no place for what must outlive a reset."""
+
+    problem = installation_problems.PLACE_NOT_LASTING
+
+
+class InstallationForeign(Failure):
+    """Another cache's installation lies there."""
+
+    problem = installation_problems.INSTALLATION_FOREIGN
+
+
+class InstallationRefused(Failure):
+    """The system did not take the installation."""
+
+    problem = installation_problems.INSTALLATION_REFUSED
+
+
 class Stopped(Failure):
     """Stopped on request."""
 
     problem = problems.STOPPED
+
+
+class DataDiskTaken(Stopped):
+    """Another host has taken the data disk over; like every wish to stop, it ends the job and not one file of it."""
+
+    problem = problems.DATA_DISK_TAKEN
 
 
 class OutputLost(Failure):

@@ -96,5 +96,7 @@ class Observation:
     """The kernel's (/proc/sys/kernel/random/boot_id); empty where it cannot be read."""
     file_system: int = 0
     """The `f_fsid` of the data disk's file system; 0 where it has none."""
+    in_use: str = ""
+    """Which other host has the data disk, as far as is known; empty where none has, or none could."""
     lacking: tuple[str, ...] | None = None
     """Repositories that are meant to be in the cache and are not complete there; None where nobody looked."""

@@ -1,48 +1,19 @@
 """The catalogue of everything that can be wrong: stable code, title, severity, remedy, exit code.
 
 The command line, reports, logs and docs/problems.md all speak from it. A code is never reused for another
-meaning.
+meaning. What can go wrong with an installed copy (ZS6…) is in installation_problems.py.
 """
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
+from zimage_syncd.model import catalogue
+from zimage_syncd.model import installation_problems as installation_problems  # noqa: PLC0414 - enters its own
+from zimage_syncd.model.catalogue import add as _add
 
-
-class Severity(enum.StrEnum):
-    """How much a person has to care."""
-
-    NOTE = "note"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One kind of thing that can be wrong."""
-
-    code: str
-    """Stable identifier, `ZS` and three digits."""
-    title: str
-    """What happened, in a few words, without the object."""
-    severity: Severity
-    """How much a person has to care."""
-    remedy: str
-    """What to do about it."""
-    exit_code: int = 1
-    """The process's exit code where this stops a command (design: 1 failed, 3 usage, 75 try again)."""
-
-
-CATALOGUE: dict[str, Problem] = {}
-"""All problems by code, in the order of their codes; filled once, while this module is imported."""
-
-
-def _add(code: str, title: str, severity: Severity, remedy: str, exit_code: int = 1) -> Problem:
-    problem = Problem(code, title, severity, remedy, exit_code)
-    CATALOGUE[code] = problem
-    return problem
-
+Problem = catalogue.Problem
+Severity = catalogue.Severity
+CATALOGUE = catalogue.CATALOGUE
+"""All problems by code; whole when this module is imported."""
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
@@ -183,6 +154,23 @@ DATA_DISK_UNKNOWN = _add(
     _E,
     "Nothing was written. If this is the right disk, remove the file that is named: the next job writes a new one. If "
     "a newer version of this program wrote it, update instead.",
+)
+DATA_DISK_IN_USE = _add(
+    "ZS120",
+    "another host uses the data disk",
+    _E,
+    "Detach the disk from one of the two hosts, or end zimage-syncd on the one that is named, and try again. If that "
+    "host is gone: the daemon, or a command that waits, takes the disk when it has seen no sign of life for three "
+    "minutes.",
+    75,
+)
+DATA_DISK_TAKEN = _add(
+    "ZS121",
+    "another host has taken the data disk over",
+    _E,
+    "This process stood still for longer than its lease, and has published nothing since. Run the command again when "
+    "the other host has finished.",
+    75,
 )
 
 # What the cache holds.

@@ -38,12 +38,19 @@ class DataState(enum.StrEnum):
     """It holds no identity: this program has not used it yet, whatever else lies there."""
     UNKNOWN = "unknown"
     """It holds an identity that cannot be understood, so whose disk it is nobody can say."""
+    IN_USE = "in use by another host"
+    """It lies on a network file system, and another host holds its lease, or may."""
     READ_ONLY = "read-only"
     FULL = "full"
     ROLLED_BACK = "rolled back"
     """It is an older state of itself: a snapshot of it was put back."""
     MOVED = "moved"
     """Its content lies on another file system than last time: it was copied, or the disk was made anew."""
+
+
+_NOT_OURS_TO_WRITE = frozenset(
+    {DataState.MISSING, DataState.FOREIGN, DataState.UNKNOWN, DataState.IN_USE, DataState.READ_ONLY}
+)
 
 
 class CacheState(enum.StrEnum):
@@ -91,5 +98,13 @@ class Verdict:
 
     @property
     def may_write(self) -> bool:
-        """Whether this is the right disk and it takes writes."""
-        return not self.data & {DataState.MISSING, DataState.FOREIGN, DataState.UNKNOWN, DataState.READ_ONLY}
+        """Whether this is the right disk, it takes writes, and no other host makes them."""
+        return not self.data & _NOT_OURS_TO_WRITE
+
+    @property
+    def obstacle(self) -> str:
+        """Why nothing may be written, for people; empty where it may."""
+        if self.may_write:
+            return ""
+        evidence = self.evidence if DataState.IN_USE in self.data else ()
+        return "; ".join((f"the data disk is {', '.join(sorted(self.data))}", *evidence))

@@ -3,6 +3,7 @@
 from zimage_syncd.model.snapshot import FileStat
 from zimage_syncd.ports.disk import Absent, Disk, Other, Partial, Reader, Seen, SeenFile, SeenLink, file_stat
 from zimage_syncd.ports.layout import Layout
+from zimage_syncd.ports.lease import Lease, Unshared
 from zimage_syncd.ports.old_directory import OldDirectory, OldEntry
 from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
 from zimage_syncd.ports.sources import (
@@ -32,6 +33,7 @@ __all__ = [
     "Hub",
     "Intent",
     "Layout",
+    "Lease",
     "Ledger",
     "LedgerEntry",
     "ManifestShelf",
@@ -55,5 +57,6 @@ __all__ = [
     "SnapshotSource",
     "StoredSnapshot",
     "Strained",
+    "Unshared",
     "file_stat",
 ]

@@ -40,6 +40,7 @@ USUAL = Observation(
 
 _RESET: dict[str, Any] = {"mark": None, "boot_id": "boot-2", "links": (_NO_LINK,)}
 _GONE: dict[str, Any] = {"cache_present": False, "lacking": None}
+_IN_USE: dict[str, Any] = {"in_use": "its lease is held by process 7 on gpu-2 (run)"}
 _EMPTY_DISK: dict[str, Any] = {"identity": None, "file_system": 18, **_GONE}
 
 STORIES: tuple[tuple[str, Mapping[str, Any]], ...] = (
@@ -57,6 +58,11 @@ STORIES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("The system disk was replaced, the data disk is not mounted", {**_RESET, "mounted": False, **_EMPTY_DISK}),
     ("The data disk is mounted read-only", {"read_only": True}),
     ("The same, after the system disk was replaced", {**_RESET, "read_only": True}),
+    ("Another host uses the data disk", _IN_USE),
+    (
+        "The same, after the system disk was replaced, too",
+        {**_RESET, "in_use": "its lease is held by process 7 on gpu-2"},
+    ),
     ("The data disk is full", {"free_bytes": 0}),
     ("The data disk was put back to an older state", {"identity": Identity("cache-1", "system-1", 2)}),
     ("The data disk's content was copied to another file system", {"file_system": 18}),
@@ -91,6 +97,9 @@ def _lines() -> Iterator[str]:
         "*mark* in `daemon.state_dir` on the system disk; each names the other, and both count the daemon's starts.",
         "The kernel's boot id and the file system's id are evidence that asks for a look at the files, and never for",
         "more: instances cloned from one image share such ids, and containers share their host's.",
+        "A data disk on a network file system has a *lease* (`.zimage-syncd/lease/`): while another host holds it,",
+        "this one only reads. Whoever holds it gives signs of life; one that gave none for three minutes, by the clock",
+        "of the host that watches, is taken for gone, and its lease is taken over.",
         "Generated from `zimage_syncd/decide/`.",
         "",
         "## Stories",
@@ -113,7 +122,8 @@ def _lines() -> Iterator[str]:
 
 
 _WHEN: Mapping[Step, str] = {
-    Step.WAIT: "the data disk is missing or read-only: nothing is written to it, and it is looked at every minute",
+    Step.WAIT: "the data disk is missing, read-only, or in use by another host: nothing is written to it, and it is"
+    " looked at every minute",
     Step.ASK: "the disk is another cache's, or its identity cannot be understood: nothing is written",
     Step.REMEMBER: "always, on the right disk",
     Step.LINK: "a link is lost, dangles, or leads elsewhere; first, so that no library downloads to the system disk."

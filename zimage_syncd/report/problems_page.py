@@ -18,7 +18,7 @@ def problems_page() -> str:
         "| code | what | severity | exit code | what to do |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for problem in CATALOGUE.values():
+    for problem in sorted(CATALOGUE.values(), key=lambda each: each.code):
         remedy = problem.remedy.replace("|", "\\|")
         lines.append(f"| {problem.code} | {problem.title} | {problem.severity} | {problem.exit_code} | {remedy} |")
     return "\n".join(lines) + "\n"

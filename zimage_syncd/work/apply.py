@@ -25,6 +25,7 @@ from zimage_syncd.ports import (
     Clock,
     Disk,
     FileStat,
+    Lease,
     Ledger,
     ManifestShelf,
     Monitor,
@@ -64,7 +65,14 @@ class Applier:
     """Carries actions out on one cache."""
 
     def __init__(
-        self, disk: Disk, ledger: Ledger, shelf: ManifestShelf, clock: Clock, monitor: Monitor, cancel: Cancel
+        self,
+        disk: Disk,
+        ledger: Ledger,
+        shelf: ManifestShelf,
+        clock: Clock,
+        monitor: Monitor,
+        cancel: Cancel,
+        lease: Lease,
     ) -> None:
         self._disk = disk
         self._ledger = ledger
@@ -72,6 +80,7 @@ class Applier:
         self._clock = clock
         self._monitor = monitor
         self._cancel = cancel
+        self._lease = lease
 
     def apply(
         self,
@@ -93,6 +102,7 @@ class Applier:
 
         Raises:
             Stopped: somebody asked to stop; partials stay for the next run.
+            DataDiskTaken: another host has taken the data disk over.
         """
         done = Applied()
         kept = (action.entry for action in plan.actions if isinstance(action, Keep))
@@ -252,6 +262,7 @@ class Applier:
         """Pointers are made only for a whole snapshot: a library takes a reference for a hit."""
         if done.failed:
             return
+        self._lease.confirm()
         links = [action for action in actions if isinstance(action, Link) and isinstance(action.entry, PointerEntry)]
         for action in sorted(links, key=lambda action: "/refs/" in action.entry.path):
             entry = action.entry

@@ -44,6 +44,7 @@ def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, acc
             a finding.
         Stopped: somebody asked to stop; what is finished stays, and so do the parts of uploads under way where the
             store can go on with them.
+        DataDiskTaken: another host has taken the data disk over; no reference was written since.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()
     survey = site.survey()
@@ -176,6 +177,7 @@ def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Ma
         if sent.findings:
             return _refused(snapshot, sent.findings)
         before = {stored.manifest_id for stored in archive.snapshots()}
+        site.lease.confirm()
         archive.publish(manifest, snapshot.names, site.host)
     site.shelf.save(manifest)
     return _result(snapshot, manifest, archive.name, sent, was_there=manifest.id in before)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from zimage_syncd.decide.planner import Step, plan_cycle
 from zimage_syncd.model import problems
@@ -64,12 +65,10 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
     snapshots: list[SnapshotResult] = []
     plan = plan_cycle(verdict, has_stores=steps.has_stores)
     for planned in (item for item in plan if item.step in _AT_ONCE):
-        if planned.step is Step.REMEMBER:
-            steps.remember()
-        else:
-            sentences, trouble = _links(steps)
-            notes.extend(sentences)
-            findings.extend(trouble)
+        act = partial(_remembered, steps) if planned.step is Step.REMEMBER else steps.keep_links
+        sentences, trouble = _at_once(act)
+        notes.extend(sentences)
+        findings.extend(item for item in trouble if item not in findings)
     steps.begun(verdict)
     for planned in (item for item in plan if item.step not in _AT_ONCE):
         match planned.step:
@@ -92,9 +91,14 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
     return verdict, Report(Job.CYCLE, started_at, elapsed_s, tuple(snapshots), tuple(findings), tuple(notes))
 
 
-def _links(steps: Steps) -> tuple[list[str], list[Finding]]:
+def _remembered(steps: Steps) -> tuple[list[str], list[Finding]]:
+    steps.remember()
+    return [], []
+
+
+def _at_once(act: Callable[[], tuple[list[str], list[Finding]]]) -> tuple[list[str], list[Finding]]:
     try:
-        return steps.keep_links()
+        return act()
     except Stopped:
         raise
     except Failure as failure:

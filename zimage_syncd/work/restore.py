@@ -50,6 +50,7 @@ def restore(
     Raises:
         NoSpace: the disk cannot take it; nothing was written.
         Stopped: somebody asked to stop; the next run goes on from there.
+        DataDiskTaken: another host has taken the data disk over; no file got its name since.
         Failure: as `plan_restore`.
     """
     started_at, started_s = site.clock.now(), site.clock.monotonic_s()

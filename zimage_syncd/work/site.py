@@ -10,7 +10,7 @@ from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import LocalSnapshot, RepoId, SnapshotKey
-from zimage_syncd.ports import Cancel, Clock, Disk, Layout, Ledger, ManifestShelf, Monitor
+from zimage_syncd.ports import Cancel, Clock, Disk, Layout, Lease, Ledger, ManifestShelf, Monitor, Unshared
 from zimage_syncd.work.apply import Applier
 from zimage_syncd.work.examine import Examiner
 from zimage_syncd.work.look import Look
@@ -60,6 +60,8 @@ class Site:
     """verify.rate: what a deep verification keeps to, of the cache as of a store."""
     upload_rate: Rate = field(default_factory=Unlimited)
     """backup.upload_rate: what all uploads of a job keep to together."""
+    lease: Lease = field(default_factory=Unshared)
+    """What keeps other hosts away; confirmed before anything is published."""
     begin_thread: Callable[[], None] = lambda: None
     """Called at the start of each thread that verifies; lowers its priority where nobody waits for the job."""
 
@@ -127,7 +129,7 @@ class Site:
 
     def applier(self) -> Applier:
         """Carries actions out on this cache."""
-        return Applier(self.disk, self.ledger, self.shelf, self.clock, self.monitor, self.cancel)
+        return Applier(self.disk, self.ledger, self.shelf, self.clock, self.monitor, self.cancel, self.lease)
 
 
 def selects(selection: Selection, key: SnapshotKey, names: tuple[str, ...], repos: tuple[RepoId, ...] = ()) -> bool:

@@ -18,7 +18,7 @@ from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.private import is_left_over
 from zimage_syncd.model.report import Finding
-from zimage_syncd.ports import Absent, OldDirectory, OldEntry, Reader, SeenFile, SeenLink
+from zimage_syncd.ports import Absent, OldDirectory, OldEntry, Other, Reader, SeenFile, SeenLink
 from zimage_syncd.work.bring import Bringer, size_of
 from zimage_syncd.work.site import Site
 from zimage_syncd.work.space import check_space, with_spare
@@ -75,11 +75,12 @@ class TakeIn:
             TakeInBusy: somebody writes there; nothing was removed.
             NoSpace: the disk cannot take it; nothing was written.
             LinkOccupied: a file system is mounted there.
-            Stopped: somebody asked to stop; the next run goes on.
+            Stopped: somebody asked to stop, or another host has taken the disk over; the next run goes on.
             DeviceFull, PathUnwritable, DataDiskReadOnly, DiskError: as their names say.
         """
         if not self._old.is_aside:
             self._settle()
+            self._site.lease.confirm()
             if not self._old.exchange():
                 return self._in_place()
         self._done.is_linked = True
@@ -170,7 +171,7 @@ class TakeIn:
 
     def _link(self, entry: OldEntry) -> None:
         if not isinstance(entry.seen, SeenLink):
-            self._refuse(entry, "it is neither a file nor a link")
+            self._refuse(entry, f"it is {entry.seen.what if isinstance(entry.seen, Other) else 'gone'}")
             return
         target = entry.seen.target
         there = self._disk.look(entry.wanted)
@@ -207,6 +208,7 @@ class TakeIn:
 
     def _remove(self) -> None:
         """Removes what the cache holds, and what was of use only to a library that was at work."""
+        self._site.lease.confirm()
         for entry in self._old.walk():
             is_same = self._marks.get(entry.path) == entry.mark
             if is_same and (entry.path in self._held or is_left_over(entry.wanted)):
