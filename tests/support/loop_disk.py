@@ -6,9 +6,12 @@ import mmap
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+
+_PATIENCE_S = 60
 
 
 class LoopDisk:
@@ -31,7 +34,12 @@ class LoopDisk:
             pytest.skip(f"loop mounts are not possible here: {mounted.stderr.decode()}")
 
     def unmount(self) -> None:
+        """Ends the file system: a mount name space that another test has made may hold it for some seconds more."""
         subprocess.run(["umount", str(self._directory)], check=True)
+        end_s = time.monotonic() + _PATIENCE_S
+        while subprocess.run(["losetup", "--associated", str(self._image)], check=True, capture_output=True).stdout:
+            assert time.monotonic() < end_s, "something holds the file system"
+            time.sleep(0.05)
 
     def flip_below(self, content: bytes) -> None:
         """Damages every sector that holds `content`, below the file system; unmounts and mounts it again.
