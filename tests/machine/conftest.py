@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from tests.machine.guest import Guest
 from tests.machine.image import Image, directory_of_images, image, lacking
 from tests.machine.installation import Bucket
-from tests.support.caches import hf_snapshot
+from tests.support.hf_hub import LoopbackHfHub
+from tests.support.hub_clients import hf_download
 from tests.support.s3_server import S3Server
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES
@@ -51,14 +53,18 @@ def bucket(seaweed: S3Server) -> Bucket:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a cache in `model_cache`, of 8 chunks and some small files: what a data disk holds."""
+    """A directory with a cache that huggingface_hub made in `model_cache`, of 8 chunks and some small files."""
     directory = tmp_path_factory.mktemp("model")
     source = random.Random(6)
     big = {
         f"{name}/model.safetensors": safetensors_bytes({"x": source.randbytes(count * CHUNK_BYTES - 4096)})
         for name, count in (("first", 4), ("second", 3), ("third", 1))
     }
-    hf_snapshot(directory / "model_cache", {**pipeline_files(), **big})
+    with LoopbackHfHub({"org/name": {**pipeline_files(), **big}}) as hub:
+        (place,) = hf_download(directory / "model_cache", hub.endpoint, {"repo_id": "org/name"})
+    assert place.startswith(str(directory)), place
+    shutil.rmtree(directory / "model_cache/hub/.locks")  # of no snapshot, so no store has them
+    (directory / "model_cache/hub/CACHEDIR.TAG").unlink()
     return directory
 
 

@@ -28,6 +28,8 @@ url = "{bucket.url}"
 endpoint_url = "http://{HOST}:{bucket.port}"
 region = "us-east-1"
 credentials_file = "{KEYS}"
+[backup]
+settle_s = 5
 [health]
 level = "files"
 after = []
@@ -55,6 +57,8 @@ def test_the_line_alone_brings_a_bare_system_the_cache_back(
     line = install(guest, bucket)
     wait_for_cycle(guest)
     assert guest.show(UNIT)["ActiveState"] == "active"
+    # What was downloaded before is backed up by itself.
+    guest.wait_for("zimage-syncd --json snapshots --store bucket | grep -q '\"org/name'", timeout_s=600)
     guest.power_off()
     with Guest(tmp_path / "bare", bare_image, [disk]) as bare:
         bare.boot()
