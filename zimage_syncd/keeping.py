@@ -74,11 +74,11 @@ class Keeping:
         _, verdict = self._workshop.observe()
         wrong = [(path, state) for path, state in verdict.links if state not in _RIGHT]
         if not repair or not wrong:
-            return [Finding(_KINDS[state], path, f"it is {state}") for path, state in wrong]
+            return [Finding(_KINDS[state], path, f"it is {state.words}") for path, state in wrong]
         _, trouble = self.keep()
         left = {finding.subject for finding in trouble}
         was = [(path, state) for path, state in wrong if path not in left]
-        return [*(Finding(_KINDS[state], path, f"it was {state}", mended=True) for path, state in was), *trouble]
+        return [*(Finding(_KINDS[state], path, f"it was {state.words}", mended=True) for path, state in was), *trouble]
 
     def install_environment(self) -> list[str]:
         """Writes files of variables, and remembers on the data disk that they are wanted; returns their paths.

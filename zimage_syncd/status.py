@@ -180,7 +180,7 @@ def _disk_findings(workshop: Workshop, verdict: Verdict) -> list[Finding]:
     if DataState.MISSING not in verdict.data and not os.path.isdir(workshop.config.cache.dir):
         findings.append(Finding(problems.CACHE_MISSING, workshop.config.cache.dir))
     findings.extend(
-        Finding(_LINK_PROBLEMS[state], path, f"it is {state}")
+        Finding(_LINK_PROBLEMS[state], path, f"it is {state.words}")
         for path, state in verdict.links
         if state is not LinkState.GOOD
     )

@@ -13,9 +13,10 @@ from zimage_syncd.disk.observe import state_directory
 from zimage_syncd.disk.old_directory import OldDirectory
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheMissing, Failure, LinkOccupied, Stopped, TakeInBusy, UsageInvalid
+from zimage_syncd.model.failures import Failure, LinkOccupied, Stopped, TakeInBusy, UsageInvalid
 from zimage_syncd.model.observation import LinkKind
 from zimage_syncd.model.report import Finding, Job, Report
+from zimage_syncd.report.words import size
 from zimage_syncd.wiring import Workshop, ownership_of
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.site import Site
@@ -51,8 +52,7 @@ class TakingIn:
                 lies where cache links belong.
 
         Raises:
-            UsageInvalid: the path cannot be taken in.
-            CacheMissing: it is not there.
+            UsageInvalid: the path is not there, or cannot be taken in.
             DataDiskMissing, DataDiskReadOnly: the data disk cannot be written to.
             TakeInBusy: all that there is to take in is being written to.
             CacheBusy, Stopped: as in `links`.
@@ -81,7 +81,7 @@ class TakingIn:
         facts = observe_link(path)
         cache = os.path.realpath(self._cache.dir)
         if facts.kind is LinkKind.ABSENT and not os.path.isdir(aside_of(path)):
-            raise CacheMissing(path)
+            raise UsageInvalid("adopt", f"{path}: there is no such directory")
         if facts.kind is not LinkKind.DIRECTORY and not os.path.isdir(aside_of(path)):
             raise UsageInvalid("adopt", f"{path}: expected a directory with content, found {facts.kind}")
         real = os.path.realpath(path)
@@ -137,6 +137,7 @@ def _is_busy(finding: Finding) -> bool:
 
 
 def _told(place: str, target: str, done: TakenIn) -> str:
-    found = f"{done.files:,} {'file' if done.files == 1 else 'files'} taken in, {done.written_bytes:,} bytes copied"
+    how = f"{size(done.written_bytes)} copied" if done.written_bytes else "nothing copied"
+    found = f"{done.files:,} {'file' if done.files == 1 else 'files'} taken in, {how}"
     link = f"now a link to {target}" if done.is_linked else "still a directory"
     return f"{place}: {found}, {done.equal_files:,} were in the cache already; {link}"

@@ -100,7 +100,7 @@ def test_what_cannot_be_adopted_is_refused_with_a_reason(machine: Machine) -> No
     (disk / ".zimage-syncd").mkdir(parents=True)
     (disk / ".zimage-syncd/identity.json").write_bytes((machine.cache / ".zimage-syncd/identity.json").read_bytes())
     for path, code, words in (
-        (machine.root / "nowhere", 1, "nowhere"),
+        (machine.root / "nowhere", 3, "there is no such directory"),
         (file, 3, "expected a directory with content, found a file"),
         (machine.cache / "hub", 3, "lie in each other"),
         (machine.root, 3, "lie in each other"),

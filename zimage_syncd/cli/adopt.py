@@ -8,7 +8,7 @@ from zimage_syncd.cli.options import Command
 from zimage_syncd.cli.session import Session
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Take over a data disk or an existing cache.")
 @click.argument("path", required=False, type=click.Path())
 @click.pass_obj
 def adopt(session: Session, path: str | None) -> int:

@@ -10,7 +10,7 @@ from zimage_syncd.model.installation import Installed
 from zimage_syncd.report.words import plain, size
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Let program and units outlive a reset.")
 @click.option("--to", metavar="DIR", callback=not_empty, help="Where the copy lies; default: on the data disk.")
 @click.pass_obj
 def install(session: Session, to: str | None) -> int:

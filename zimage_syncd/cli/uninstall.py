@@ -10,7 +10,7 @@ from zimage_syncd.model.installation import Removed
 from zimage_syncd.report.words import plain
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Remove what install made.")
 @click.pass_obj
 def uninstall(session: Session) -> int:
     """Stop the service, and remove units, copies and boot scripts; data and settings stay."""

@@ -78,6 +78,11 @@ class LinkState(enum.StrEnum):
     HALF_TAKEN = "half taken in"
     """The link is right, and the directory that lay in its place still lies beside it: a run was killed."""
 
+    @property
+    def words(self) -> str:
+        """As the end of a sentence: `it is …`."""
+        return f"a {self}" if self is LinkState.REAL_DIRECTORY else str(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
