@@ -61,7 +61,8 @@ def test_a_full_data_disk_is_told_and_a_link_is_there(
     guest.check(f"umount {MOUNT}")
     install(guest, full_bucket)
     wait_for_cycle(guest)
-    assert guest.wait_for(f"journalctl --boot --output=cat --unit={UNIT} | grep -o 'ZS10[0-9]' | sort -u", 120)
+    guest.wait_for(f"journalctl --boot --output=cat --unit={UNIT} | grep ZS114", 120)
+    guest.check(f'test "$(readlink {LINK})" = {CACHE}')
     assert guest.show(UNIT)["ActiveState"] == "active"
     assert guest.run(f"find {CACHE} -name '*.safetensors'").stdout == ""
     guest.check(f"rm {MOUNT}/ballast")
