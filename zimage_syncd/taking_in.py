@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from zimage_syncd.config.places import inside
 from zimage_syncd.disk.guard import adopt_identity
 from zimage_syncd.disk.identity import read_identity
 from zimage_syncd.disk.links import aside_of, observe_link
 from zimage_syncd.disk.observe import state_directory
 from zimage_syncd.disk.old_directory import OldDirectory
+from zimage_syncd.disk.one_place import is_one, lies_in
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheMissing, Failure, LinkOccupied, Stopped, TakeInBusy, UsageInvalid
@@ -74,26 +74,26 @@ class TakingIn:
 
     def _is_own(self, path: str) -> bool:
         own = {self._cache.dir, self._cache.mount, *self._cache.links}
-        real = os.path.realpath(path)
-        return os.path.abspath(path) in own or real in {os.path.realpath(place) for place in own if place}
+        return os.path.abspath(path) in own or any(is_one(path, place) for place in own if place)
 
     def _require_foreign_to_cache(self, path: str) -> None:
         facts = observe_link(path)
-        cache = os.path.realpath(self._cache.dir)
         if facts.kind is LinkKind.ABSENT and not os.path.isdir(aside_of(path)):
             raise CacheMissing(path)
         if facts.kind is not LinkKind.DIRECTORY and not os.path.isdir(aside_of(path)):
             raise UsageInvalid("adopt", f"{path}: expected a directory with content, found {facts.kind}")
-        real = os.path.realpath(path)
-        if inside(real, cache) or inside(cache, real):
+        if self._overlaps(path):
             raise UsageInvalid("adopt", f"{path} and cache.dir = {self._cache.dir} lie in each other")
         if read_identity(state_directory(path, "")) is not None:
             detail = f"{path} is a data disk of this program; make it cache.mount, then run `zimage-syncd adopt`"
             raise UsageInvalid("adopt", detail)
 
+    def _overlaps(self, path: str) -> bool:
+        return lies_in(path, self._cache.dir) or lies_in(self._cache.dir, path)
+
     def _occupied(self) -> Iterator[str]:
         for link in self._cache.links:
-            kind = observe_link(link).kind
+            kind = observe_link(link, self._cache.dir).kind
             if kind in {LinkKind.DIRECTORY, LinkKind.OTHER} or os.path.isdir(aside_of(link)):
                 yield link
 
@@ -118,6 +118,8 @@ class TakingIn:
         kind = observe_link(place).kind
         if kind is LinkKind.OTHER:
             raise LinkOccupied(place, f"expected a symlink to {self._cache.dir}, found {kind}")
+        if kind is LinkKind.DIRECTORY and self._overlaps(place):
+            raise LinkOccupied(place, f"it and {self._cache.dir} lie in each other, by another mount")
         target = os.path.join(self._cache.dir, below) if below else self._cache.dir
         old = OldDirectory(place, target, below, ownership_of(self._cache.owner, self._cache.dir))
         return TakeIn(site, old, is_written_below).run()

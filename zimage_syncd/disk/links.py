@@ -12,6 +12,7 @@ import stat
 import threading
 
 from zimage_syncd.disk.errors import translated
+from zimage_syncd.disk.one_place import is_one
 from zimage_syncd.disk.tree import Ownership
 from zimage_syncd.model.failures import LinkOccupied
 from zimage_syncd.model.observation import LinkFacts, LinkKind
@@ -31,8 +32,12 @@ def aside_of(path: str) -> str:
     return f"{path}{ASIDE_SUFFIX}"
 
 
-def observe_link(path: str) -> LinkFacts:
+def observe_link(path: str, cache_dir: str = "") -> LinkFacts:
     """What lies where a cache link belongs.
+
+    Args:
+        path: where.
+        cache_dir: the cache directory, which may be there by another mount.
 
     Raises:
         PathUnreadable, UnsafePath, DiskError: its directory cannot be looked at.
@@ -45,8 +50,11 @@ def observe_link(path: str) -> LinkFacts:
         if stat.S_ISLNK(status.st_mode):
             aside = aside_of(path)
             has_aside = os.path.isdir(aside) and not os.path.islink(aside)
-            return LinkFacts(path, LinkKind.SYMLINK, os.readlink(path), os.path.realpath(path), has_aside)
+            resolved = os.path.realpath(cache_dir if is_one(path, cache_dir) else path)
+            return LinkFacts(path, LinkKind.SYMLINK, os.readlink(path), resolved, has_aside)
         if stat.S_ISDIR(status.st_mode):
+            if is_one(path, cache_dir):
+                return LinkFacts(path, LinkKind.CACHE)
             with os.scandir(path) as entries:
                 empty = next(entries, None) is None
             return LinkFacts(path, LinkKind.EMPTY_DIRECTORY if empty else LinkKind.DIRECTORY)
@@ -56,7 +64,8 @@ def observe_link(path: str) -> LinkFacts:
 def make_cache_link(path: str, target: str, ownership: Ownership | None = None) -> None:
     """Makes a cache link, or turns one that points elsewhere, in one step.
 
-    An empty directory (as images ship it, or a library makes it at import) gives way; anything else stays.
+    An empty directory (as images ship it, or a library makes it at import) gives way; anything else stays. Where the
+    path is the cache directory itself, by another mount, nothing is to be done.
 
     Args:
         path: where the libraries look.
@@ -68,7 +77,9 @@ def make_cache_link(path: str, target: str, ownership: Ownership | None = None) 
         LinkOccupied: a directory with content or a file lies there; it was not touched.
         PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
     """
-    facts = observe_link(path)
+    facts = observe_link(path, target)
+    if facts.kind is LinkKind.CACHE:
+        return
     if facts.kind in {LinkKind.DIRECTORY, LinkKind.OTHER}:
         raise LinkOccupied(path, f"expected a symlink to {target}, found {facts.kind}")
     parent = os.path.dirname(path)

@@ -41,7 +41,7 @@ def observe(*, cache_dir: str, mount: str, links: tuple[str, ...], expected_id: 
         identity_trouble=identity_trouble(state_directory(cache_dir, mount)),
         mark=read_mark(state_dir),
         expected_id=expected_id,
-        links=tuple(observe_link(link) for link in links),
+        links=tuple(observe_link(link, cache_dir) for link in links),
         boot_id=boot_id(),
         file_system=0 if numbers is None else numbers.f_fsid,
     )
