@@ -6,6 +6,7 @@ Never replaces anything but a symlink that this cache owns or one that leads now
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -19,6 +20,8 @@ from zimage_syncd.model.observation import LinkFacts, LinkKind
 from zimage_syncd.model.private import PARTIAL_PREFIX
 
 _TEMPORARY_SUFFIX = ".partial"
+_NO_WAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Nothing can lie there: a directory above is missing, a file, or a link to itself."""
 _ONE_AT_A_TIME = threading.Lock()
 """The daemon's watch and its cycle make links in two threads: neither shall sweep what the other one is making."""
 
@@ -45,8 +48,10 @@ def observe_link(path: str, cache_dir: str = "") -> LinkFacts:
     with translated(path):
         try:
             status = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return LinkFacts(path, LinkKind.ABSENT)
+        except OSError as error:
+            if error.errno in _NO_WAY:
+                return LinkFacts(path, LinkKind.ABSENT)
+            raise
         if stat.S_ISLNK(status.st_mode):
             aside = aside_of(path)
             has_aside = os.path.isdir(aside) and not os.path.islink(aside)
