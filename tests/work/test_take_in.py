@@ -117,6 +117,24 @@ def test_links_of_people_and_special_files(bench: Bench, old: Path) -> None:
     assert "pipe: it is a special file" in done.findings[0].detail
 
 
+def test_files_with_several_names_are_taken_in(bench: Bench, old: Path) -> None:
+    (old / "first").write_text("x" * 100)
+    for name in ("hub/second", "third"):
+        (old / name).hardlink_to(old / "first")
+    done = take_in(bench, old)
+    assert [(bench.root / name).read_text() for name in ("first", "hub/second", "third")] == ["x" * 100] * 3
+    assert done.findings == []
+    assert os.listdir(old.parent) == ["model_cache"]
+
+
+def test_only_what_libraries_leave_is_thrown_away(bench: Bench, old: Path) -> None:
+    (old / "loras.tmp").mkdir()
+    for name in ("loras.tmp/mine.safetensors", "notes.tmp"):
+        (old / name).write_text("precious")
+    take_in(bench, old)
+    assert [(bench.root / name).read_text() for name in ("loras.tmp/mine.safetensors", "notes.tmp")] == ["precious"] * 2
+
+
 def test_nothing_is_done_while_somebody_writes_there(bench: Bench, old: Path) -> None:
     before = listing(old)
     with pytest.raises(TakeInBusy):
@@ -162,6 +180,18 @@ def test_a_run_that_was_killed_is_gone_on_with(bench: Bench, old: Path) -> None:
     TakeIn(bench.site(), again, lambda _directory: False).run()
     assert listing(bench.root) == before
     assert os.listdir(old.parent) == ["model_cache"]
+
+
+def test_what_a_killed_run_linked_without_a_name_is_removed(bench: Bench, old: Path) -> None:
+    blobs = bench.root / "hub/models--org--name/blobs"
+    blobs.mkdir(parents=True)
+    copied, linked, symlink = (blobs / f".zimage-syncd-{number:016x}.partial" for number in range(3))
+    copied.write_bytes(b"a restore goes on with it")
+    (bench.directory / "other").write_bytes(b"x")
+    linked.hardlink_to(bench.directory / "other")
+    symlink.symlink_to("nowhere")
+    take_in(bench, old)
+    assert bench.partials() == [str(copied)]
 
 
 def test_it_stops_between_pieces_and_nothing_is_lost(bench: Bench, old: Path) -> None:

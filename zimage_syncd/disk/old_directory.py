@@ -139,7 +139,7 @@ class OldDirectory:
 
     def remove(self, entry: OldEntry) -> None:
         """Removes a file or a link, unless it is not what was seen any more; nothing else."""
-        if not isinstance(entry.seen, Other) and self.look(entry).mark == entry.mark:
+        if not isinstance(entry.seen, Other) and self.look(entry).is_as(entry.mark):
             with self._tree.parent(entry.path) as directory, translated(self.absolute(entry.path), writing=True):
                 os.unlink(entry.path.name, dir_fd=directory)
 
