@@ -194,6 +194,30 @@ def test_what_a_killed_run_linked_without_a_name_is_removed(bench: Bench, old: P
     assert bench.partials() == [str(copied)]
 
 
+def test_a_kill_between_two_renames_leaves_no_place_without_a_link(bench: Bench, old: Path) -> None:
+    """Where the file system cannot exchange two names."""
+    before = wanted(old)
+    old.rename(f"{old}.taking-in")
+    Path(f"{old}.taking-in-link").symlink_to(bench.root)
+    assert take_in(bench, old).is_linked
+    assert os.readlink(old) == str(bench.root)
+    assert listing(bench.root) == before
+    assert os.listdir(old.parent) == ["model_cache"]
+
+
+def test_a_directory_that_came_after_a_kill_is_no_link(bench: Bench, old: Path) -> None:
+    before = wanted(old)
+    old.rename(f"{old}.taking-in")
+    old.mkdir()
+    (old / "newer").write_text("x")
+    assert not take_in(bench, old).is_linked
+    assert listing(bench.root) == before
+    assert (old / "newer").read_text() == "x"
+    assert take_in(bench, old).is_linked
+    assert (bench.root / "newer").read_text() == "x"
+    assert os.listdir(old.parent) == ["model_cache"]
+
+
 def test_it_stops_between_pieces_and_nothing_is_lost(bench: Bench, old: Path) -> None:
     before, cached = wanted(old), {}
     for looks in range(0, 400, 3):

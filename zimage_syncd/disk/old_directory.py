@@ -158,6 +158,24 @@ class OldDirectory:
         """
         make_cache_link(self.place, self._target, self._ownership)
 
+    def link_again(self) -> bool:
+        """Makes the link that belongs beside a directory that lies aside, if it is missing; whether it is there.
+
+        A run may have been killed between two renames, and a library may have made a directory there since, which is to
+        be taken in itself.
+
+        Raises:
+            PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
+        """
+        if not os.path.islink(self.place):
+            with contextlib.suppress(LinkOccupied):
+                self.make_link()
+        between = _between(self._aside)
+        if os.path.islink(between):
+            with translated(between, writing=True):
+                os.unlink(between)
+        return os.path.islink(self.place) and os.path.realpath(self.place) == os.path.realpath(self._target)
+
     def keep_rest(self) -> str:
         """Gives what is left a name that says so; returns it."""
         for number in range(1, _MOST_KEPT):

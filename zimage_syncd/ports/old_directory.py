@@ -82,5 +82,8 @@ class OldDirectory(Protocol):
     def make_link(self) -> None:
         """Makes the link where nothing lies any more."""
 
+    def link_again(self) -> bool:
+        """Makes the link where a killed run did not come so far; whether it is in its place."""
+
     def keep_rest(self) -> str:
         """Gives what is left a name that says so; returns it."""

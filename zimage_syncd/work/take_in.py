@@ -83,7 +83,7 @@ class TakeIn:
             self._site.lease.confirm()
             if not self._old.exchange():
                 return self._in_place()
-        self._done.is_linked = True
+        self._done.is_linked = self._old.link_again()
         self._bring_new()  # what somebody wrote to a file that he had open, or a killed run left
         if self._is_written(self._old.root):
             detail = f"some process still has a file of {self._old.root} open; it stays until the next run"
