@@ -10,7 +10,7 @@ from zimage_syncd.disk.identity import read_identity
 from zimage_syncd.disk.links import aside_of, observe_link
 from zimage_syncd.disk.observe import state_directory
 from zimage_syncd.disk.old_directory import OldDirectory
-from zimage_syncd.disk.one_place import is_one, lies_in
+from zimage_syncd.disk.one_place import is_one, lies_in, shows_in
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheMissing, Failure, LinkOccupied, Stopped, TakeInBusy, UsageInvalid
@@ -86,7 +86,7 @@ class TakingIn:
             raise UsageInvalid("adopt", f"{path}: expected a directory with content, found {facts.kind}")
         if any(map(self._overlaps, _to_take(path, self._cache.dir))):
             raise UsageInvalid("adopt", f"{path} and cache.dir = {self._cache.dir} lie in each other")
-        if read_identity(state_directory(path, "")) is not None:
+        if read_identity(state_directory(path, "")) is not None and not os.path.islink(path):
             detail = f"{path} is a data disk of this program; make it cache.mount, then run `zimage-syncd adopt`"
             raise UsageInvalid("adopt", detail)
 
@@ -125,11 +125,11 @@ class TakingIn:
             raise LinkOccupied(place, f"it and {self._cache.dir} lie in each other, by another mount")
         target = os.path.join(self._cache.dir, below) if below else self._cache.dir
         old = OldDirectory(place, target, below, ownership_of(self._cache.owner, self._cache.dir))
+        if os.path.isdir(target) and shows_in(target, old.root):
+            raise LinkOccupied(place, f"it and {target} are one directory, by two file systems")
         return TakeIn(site, old, is_written_below).run()
 
 
-def _below(path: str) -> str:
-    """Which directory of the cache a named one is; empty: the whole."""
 def _to_take(place: str, cache_dir: str) -> Iterator[str]:
     """What is to be taken in of a place, in order: what an earlier run left aside, and what lies there now."""
     if _is_aside(place):
@@ -142,6 +142,8 @@ def _is_aside(place: str) -> bool:
     return os.path.isdir(aside_of(place)) and not os.path.islink(aside_of(place))
 
 
+def _below(path: str) -> str:
+    """Which directory of the cache a named one is; empty: the whole."""
     names = os.listdir(path) if os.path.isdir(path) else []
     for directory, beginnings in _HUBS.items():
         if directory not in names and any(name.startswith(beginnings) for name in names):

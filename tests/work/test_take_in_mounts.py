@@ -116,3 +116,23 @@ def test_a_directory_that_holds_the_cache_by_another_mount_is_refused(tmp_path: 
         told = machine.run("adopt", str(again / "data"), expected=3)
         assert "lie in each other" in told.stderr
         assert listing(machine.cache).items() >= before.items()
+
+
+def test_the_cache_by_another_file_system_is_not_taken_into_itself(tmp_path: Path) -> None:
+    """A pool of disks shows the directory of one of them, with another device and its own inodes."""
+    machine = Machine(tmp_path)
+    pool, disk = tmp_path / "data", tmp_path / "disks"
+    pool.mkdir()
+    disk.mkdir()
+    with mounted("-t", "tmpfs", "disks", disk):
+        for name in ("lower", "upper", "work"):
+            (disk / name).mkdir()
+        layers = f"lowerdir={disk}/lower,upperdir={disk}/upper,workdir={disk}/work"
+        with mounted("-t", "overlay", "pool", "-o", layers, pool):
+            machine.fill()
+            machine.write_config(cache=f'mount = "{pool}"')
+            before = listing(machine.cache)
+            told = machine.run("adopt", str(disk / "upper/cache"), expected=None)
+            assert "are one directory, by two file systems" in told.stdout + told.stderr
+            assert listing(machine.cache) == before
+            assert [name for name in os.listdir(machine.cache) if "partial" in name] == []

@@ -6,6 +6,10 @@ Symlinks can be resolved, mounts cannot: only device and inode tell that `/works
 from __future__ import annotations
 
 import os
+import secrets
+
+from zimage_syncd.disk.errors import translated
+from zimage_syncd.model.private import PARTIAL_PREFIX, PARTIAL_SUFFIX
 
 
 def is_one(path: str, other: str) -> bool:
@@ -29,6 +33,25 @@ def lies_in(path: str, directory: str) -> bool:
             return False
         place = os.path.dirname(place)
     return True
+
+
+def shows_in(directory: str, other: str) -> bool:
+    """Whether what is made in a directory appears in another one.
+
+    Device and inode say nothing where a pool of disks shows the directory of one of them, or a server's export is
+    mounted twice.
+
+    Raises:
+        PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: nothing could be made to try it with.
+    """
+    name = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
+    place = os.path.join(directory, name)
+    with translated(place, writing=True):
+        os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            return os.path.lexists(os.path.join(other, name))
+        finally:
+            os.unlink(place)
 
 
 def mount_of(directory: str) -> str:
