@@ -87,6 +87,12 @@ def test_the_daemon_s_unit_names_the_template_of_the_health_check() -> None:
     assert probe["EnvironmentFile"] == f"{directory}/%i.environment"
 
 
+@pytest.mark.parametrize("name", ["zimage-syncd.service", "zimage-syncd-verify.service"])
+def test_the_sandbox_hides_no_evidence(name: str) -> None:
+    """With ProcSubset=pid there is no boot_id: every start was one of the machine, every lease another host's."""
+    assert settings(name)["Service"].get("ProcSubset", "all") == "all"
+
+
 def test_the_daemon_waits_for_no_probe_that_waits_for_the_daemon() -> None:
     assert "zimage-syncd.service" not in settings("zimage-syncd-probe@.service")["Unit"]["After"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from zimage_syncd.config.places import inside
 from zimage_syncd.disk.guard import adopt_identity
 from zimage_syncd.disk.identity import read_identity
 from zimage_syncd.disk.links import aside_of, observe_link
 from zimage_syncd.disk.observe import state_directory
 from zimage_syncd.disk.old_directory import OldDirectory
+from zimage_syncd.disk.one_place import is_one, lies_in, shows_in
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, LinkOccupied, Stopped, TakeInBusy, UsageInvalid
@@ -65,7 +65,7 @@ class TakingIn:
         with self._workshop.site("adopt") as site:
             places = [(place, "") for place in self._occupied()]
             if named is not None and named not in dict(places):
-                places.append((named, _below(named)))
+                places.extend((named, _below(place)) for place in _to_take(named, self._cache.dir))
             report = self._report(site, places)
         if not (notes or report.notes) and report.findings and all(map(_is_busy, report.findings)):
             raise TakeInBusy(report.findings[0].subject, report.findings[0].detail)
@@ -74,27 +74,28 @@ class TakingIn:
 
     def _is_own(self, path: str) -> bool:
         own = {self._cache.dir, self._cache.mount, *self._cache.links}
-        real = os.path.realpath(path)
-        return os.path.abspath(path) in own or real in {os.path.realpath(place) for place in own if place}
+        if os.path.abspath(path) in own:
+            return True
+        return not _is_aside(path) and any(is_one(path, place) for place in own if place)
 
     def _require_foreign_to_cache(self, path: str) -> None:
         facts = observe_link(path)
-        cache = os.path.realpath(self._cache.dir)
-        if facts.kind is LinkKind.ABSENT and not os.path.isdir(aside_of(path)):
+        if facts.kind is LinkKind.ABSENT and not _is_aside(path):
             raise UsageInvalid("adopt", f"{path}: there is no such directory")
-        if facts.kind is not LinkKind.DIRECTORY and not os.path.isdir(aside_of(path)):
+        if facts.kind is not LinkKind.DIRECTORY and not _is_aside(path):
             raise UsageInvalid("adopt", f"{path}: expected a directory with content, found {facts.kind}")
-        real = os.path.realpath(path)
-        if inside(real, cache) or inside(cache, real):
+        if any(map(self._overlaps, _to_take(path, self._cache.dir))):
             raise UsageInvalid("adopt", f"{path} and cache.dir = {self._cache.dir} lie in each other")
-        if read_identity(state_directory(path, "")) is not None:
+        if read_identity(state_directory(path, "")) is not None and not os.path.islink(path):
             detail = f"{path} is a data disk of this program; make it cache.mount, then run `zimage-syncd adopt`"
             raise UsageInvalid("adopt", detail)
 
+    def _overlaps(self, path: str) -> bool:
+        return lies_in(path, self._cache.dir) or lies_in(self._cache.dir, path)
+
     def _occupied(self) -> Iterator[str]:
         for link in self._cache.links:
-            kind = observe_link(link).kind
-            if kind in {LinkKind.DIRECTORY, LinkKind.OTHER} or os.path.isdir(aside_of(link)):
+            for _ in _to_take(link, self._cache.dir):
                 yield link
 
     def _report(self, site: Site, places: list[tuple[str, str]]) -> Report:
@@ -102,7 +103,9 @@ class TakingIn:
         started_at, started_s = clock.now(), clock.monotonic_s()
         findings: list[Finding] = []
         notes: list[str] = []
-        for place, below in places:
+        for index, (place, below) in enumerate(places):
+            if place in dict(places[:index]) and _is_aside(place):
+                continue  # what lies there now waits for what lay there before
             try:
                 done = self._one(site, place, below)
             except Stopped:
@@ -116,11 +119,27 @@ class TakingIn:
 
     def _one(self, site: Site, place: str, below: str) -> TakenIn:
         kind = observe_link(place).kind
-        if kind is LinkKind.OTHER:
+        if kind is LinkKind.OTHER and not _is_aside(place):
             raise LinkOccupied(place, f"expected a symlink to {self._cache.dir}, found {kind}")
+        if kind is LinkKind.DIRECTORY and self._overlaps(place):
+            raise LinkOccupied(place, f"it and {self._cache.dir} lie in each other, by another mount")
         target = os.path.join(self._cache.dir, below) if below else self._cache.dir
         old = OldDirectory(place, target, below, ownership_of(self._cache.owner, self._cache.dir))
+        if os.path.isdir(target) and shows_in(target, old.root):
+            raise LinkOccupied(place, f"it and {target} are one directory, by two file systems")
         return TakeIn(site, old, is_written_below).run()
+
+
+def _to_take(place: str, cache_dir: str) -> Iterator[str]:
+    """What is to be taken in of a place, in order: what an earlier run left aside, and what lies there now."""
+    if _is_aside(place):
+        yield aside_of(place)
+    if observe_link(place, cache_dir).kind in {LinkKind.DIRECTORY, LinkKind.OTHER}:
+        yield place
+
+
+def _is_aside(place: str) -> bool:
+    return os.path.isdir(aside_of(place)) and not os.path.islink(aside_of(place))
 
 
 def _below(path: str) -> str:

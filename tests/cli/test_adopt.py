@@ -113,6 +113,28 @@ def test_what_cannot_be_adopted_is_refused_with_a_reason(machine: Machine) -> No
     }
 
 
+@pytest.mark.parametrize("named", ["the cache", "its hub directory"])
+@pytest.mark.parametrize("came_so_far", ["the link is there", "nothing is there", "a library was there"])
+def test_a_killed_adoption_is_gone_on_with(machine: Machine, named: str, came_so_far: str) -> None:
+    machine.write_config()
+    other = machine.root / "home/.cache/huggingface"
+    hf_snapshot(other, pipeline_files())
+    before = listing(other)
+    path, target = (other, machine.cache) if named == "the cache" else (other / "hub", machine.cache / "hub")
+    path.rename(f"{path}.taking-in")
+    if came_so_far == "the link is there":
+        path.symlink_to(target)
+    elif came_so_far == "a library was there":
+        hf_snapshot(other, {"own": b"x"}, repo="my/lora")
+    told = machine.run("adopt", str(path)).stdout
+    assert told.count("now a link to") == 1
+    assert path.is_symlink()
+    assert path.resolve() == target
+    assert os.listdir(path.parent) == [path.name]
+    assert listing(machine.cache).items() >= before.items()
+    assert (machine.cache / "hub/models--my--lora").is_dir() == (came_so_far == "a library was there")
+
+
 def test_what_is_being_written_to_is_tried_again_later(machine: Machine) -> None:
     machine.write_config()
     hf_snapshot(machine.link, pipeline_files())

@@ -49,3 +49,19 @@ def test_a_second_sigterm_stays_a_wish(flag: StopFlag) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Stopped):
         flag.check()
+
+
+def test_a_signal_that_comes_before_anybody_listens_is_told_then(flag: StopFlag) -> None:
+    """A daemon that is ended while it starts: the wish was noticed by its first job alone, and it waited for more."""
+    told: list[str] = []
+    os.kill(os.getpid(), signal.SIGTERM)
+    flag.when_asked(lambda: told.append("stop"))
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGHUP, flag._hang_up)
+        flag.when_hung_up(lambda: told.append("first"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        flag.when_hung_up(lambda: told.append("reload"))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert told == ["stop", "first", "reload"]

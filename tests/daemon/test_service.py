@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.support.clock import HeldClock
 from tests.support.notify_socket import NotifySocket
 from zimage_syncd.cli.progress import SilentProgress
@@ -54,6 +56,8 @@ class World:
         self.address = ""
         self.refusal: Exception | None = None
         self.taken = False
+        self.backs_up = False
+        self.cache = ""
 
     def cycle(self, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:
         self.calls.append("cycle")
@@ -67,6 +71,10 @@ class World:
             raise self.failure
         return Report(Job.VERIFY, self.clock.now(), 0.0)
 
+    def backup(self) -> Report:
+        self.calls.append("backup")
+        return Report(Job.BACKUP, self.clock.now(), 0.0, findings=self.findings)
+
     def update(self, change: Change) -> None:
         self.state = change(self.read())
 
@@ -79,7 +87,8 @@ class World:
 
     def duties(self, quick: str) -> Duties:
         last_runs = LastRuns(self.read, self.update)
-        return Duties(self.cycle, {"quick": self.quick}, {"quick": Schedule(quick)}, last_runs, "cache-1")
+        jobs = {"quick": self.quick, **({"backup": self.backup} if self.backs_up else {})}
+        return Duties(self.cycle, jobs, {"quick": Schedule(quick)}, last_runs, "cache-1", cache=self.cache)
 
     def claim(self) -> None:
         if self.taken:
@@ -187,6 +196,53 @@ def test_after_a_store_could_not_be_reached_the_cycle_is_tried_again_less_and_le
         if service._runner._waiting:
             run_until_idle(service)
     assert len(world.calls) == calls + 1
+
+
+@pytest.mark.parametrize("problem", [problems.CACHE_BUSY, problems.STORE_MISSING, problems.STORE_DENIED])
+def test_what_passes_by_itself_is_no_reason_to_leave_a_cache_empty(problem: problems.Problem) -> None:
+    """A command that was at work, a share that was mounted late, a clock that was wrong at the start."""
+    world = World()
+    service = world.service()
+    world.findings = (Finding(problem, "cache", "at the start"),)
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    world.findings = ()
+    for _ in range(10):
+        world.clock.move(20)
+        service._timer.ask()
+        run_until_idle(service)
+    assert world.calls == ["cycle"] * 2
+
+
+def test_a_backup_that_only_some_archives_took_is_made_again(tmp_path: Path) -> None:
+    world = World()
+    world.backs_up = True
+    world.cache = str(tmp_path)
+    world.findings = (Finding(problems.STORE_UNREACHABLE, "second", "connection refused"),)
+    service = world.service()
+    service._watching.start()
+    try:
+        for findings, looks in ((world.findings, 20), ((), 60)):
+            world.findings = findings
+            for _ in range(looks):
+                world.clock.move(20)
+                service._timer.ask()
+                run_until_idle(service)
+    finally:
+        service._watching.stop()
+    assert world.calls.count("backup") == 2
+
+
+def test_a_job_that_a_reload_took_away_is_not_run_any_more() -> None:
+    world = World()
+    world.backs_up = True
+    service = world.service()
+    service._runner.submit("backup")
+    world.backs_up = False
+    reloading(world, service)
+    run_until_idle(service)
+    assert "backup" not in world.calls
+    assert not any("not foreseen" in event for event, _ in world.log.events)
 
 
 def test_a_job_that_was_put_off_did_not_run_and_one_that_failed_did() -> None:

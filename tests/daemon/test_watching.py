@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from tests.support.clock import HeldClock
 from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.state import LastRuns
 from zimage_syncd.daemon.watching import Watching
-from zimage_syncd.model.report import Job, Report
+from zimage_syncd.model.failures import DiskError
+from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.verdict import CacheState, DataState, SystemState, Verdict
 
 
@@ -45,3 +47,31 @@ def test_a_data_disk_that_another_host_took_over_is_looked_at_again() -> None:
         assert cycles == ["cycle"]
     finally:
         watching.stop()
+
+
+def test_a_disk_that_cannot_be_looked_at_is_told_once() -> None:
+    """Its links are looked at every few seconds, and each look fails."""
+    looks, told = [0], list[str]()
+
+    def keep_links() -> tuple[list[str], list[Finding]]:
+        looks[0] += 1
+        raise DiskError("/mnt/data/cache", "Input/output error")
+
+    report = Report(Job.CYCLE, datetime.now(UTC), 0.0)
+    verdict = Verdict(SystemState.SAME, frozenset({DataState.HERE}), CacheState.PRESENT, (), ())
+    runs = LastRuns(lambda: None, lambda _: None)
+    duties = Duties(lambda _: (verdict, report), {}, {}, runs, "c", keep_links=keep_links)
+    log = Log()
+    watching = Watching(
+        duties, lambda: None, lambda: None, lambda _, finding: told.append(finding.problem.code), HeldClock(), log
+    )
+    watching.start()
+    try:
+        for count in (1, 2, 3):
+            while looks[0] < count:
+                time.sleep(0.01)
+            watching._links._wanted.set()
+    finally:
+        watching.stop()
+    assert told == ["ZS110"]
+    assert log.events == []

@@ -129,6 +129,7 @@ def test_who_uses_the_disk_is_evidence_and_told_as_the_obstacle() -> None:
         (LinkFacts("/l", LinkKind.ABSENT), LinkState.LOST),
         (LinkFacts("/l", LinkKind.EMPTY_DIRECTORY), LinkState.LOST),
         (LinkFacts("/l", LinkKind.DIRECTORY), LinkState.REAL_DIRECTORY),
+        (LinkFacts("/l", LinkKind.CACHE), LinkState.GOOD),
         (LinkFacts("/l", LinkKind.SYMLINK, "x", "/mnt/data/cache"), LinkState.GOOD),
         (LinkFacts("/l", LinkKind.SYMLINK, "x", "/elsewhere"), LinkState.ELSEWHERE),
         (LinkFacts("/l", LinkKind.SYMLINK, "x", "/mnt/data/cache", has_aside=True), LinkState.HALF_TAKEN),

@@ -47,6 +47,14 @@ def test_a_file_in_the_way_of_a_directory_is_named_and_stays(tmp_path: Path) -> 
     assert (tmp_path / "home").read_text() == "precious"
 
 
+def test_a_way_that_leads_in_a_circle_is_told_and_keeps_no_other_link_from_being_made(tmp_path: Path) -> None:
+    (tmp_path / "home").symlink_to(tmp_path / "home")
+    place = str(tmp_path / "home/model_cache")
+    assert observe_link(place).kind is LinkKind.ABSENT
+    with pytest.raises(UnsafePath, match="home/model_cache"):
+        make_cache_link(place, str(tmp_path / "data"))
+
+
 def test_a_link_that_points_elsewhere_is_turned(tmp_path: Path) -> None:
     link = tmp_path / "cache"
     link.symlink_to(tmp_path / "elsewhere")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zimage_syncd.model import private
-from zimage_syncd.model.private import private_part
+from zimage_syncd.model.private import is_left_over, private_part
 
 _PARTS = [
     *("token", "stored_tokens", "xet", "credentials", ".locks", ".lock", "._____temp", ".zimage-syncd"),
@@ -25,3 +25,24 @@ def test_the_quick_look_misses_nothing(path: str) -> None:
         patch.setattr(private, "_SUSPECT", re.compile(""))
 
         assert private_part(path) == quick
+
+
+@pytest.mark.parametrize(
+    ("path", "left_over"),
+    [
+        ("hub/models--a--b/blobs/x.incomplete", True),
+        ("models--a--b/trees/tmp123.tmp", True),
+        ("hub/.locks/models--a--b/x.lock", True),
+        ("models/._____temp/a/b/x.safetensors", True),
+        ("models/a/b/x.parallel_tmp", True),
+        ("x/.zimage-syncd-1.partial", True),
+        ("notes.tmp", False),
+        ("loras.tmp/mine.safetensors", False),
+        ("hub/models--a--b/old.incomplete/model.safetensors", False),
+        ("hub/models--a--b/snapshots/main/notes.tmp", False),
+        ("token", False),
+        (".zimage-syncd/identity.json", False),
+    ],
+)
+def test_what_is_thrown_away_is_of_use_to_nobody(path: str, left_over: bool) -> None:
+    assert is_left_over(path) is left_over

@@ -110,6 +110,29 @@ def test_the_line_run_twice_starts_one_program(installed: Installed) -> None:
     assert "it runs already" in done.stderr
 
 
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_after_a_power_cut_nothing_counts_that_is_not_on_the_disk(installed: Installed, moment: int) -> None:
+    """Everything that counts by its name was written to the disk before it had it; the cut comes just before."""
+    root = installed.instance.root
+    sync = root / "usr/local/sbin/sync"
+    sync.parent.mkdir(parents=True, exist_ok=True)
+    sync.write_text(f"#!/bin/sh\necho x >>/synced\n[ $(wc -l </synced) != {moment} ] || kill -9 $PPID\n")
+    sync.chmod(0o755)
+    assert installed.instance.run(installed.line).returncode != 0
+    places = [
+        installed.home / "complete",
+        *(root / "etc/zimage-syncd" / name for name in ("config.toml", "environment")),
+    ]
+    assert sum(place.exists() for place in places) == moment - 1
+    sync.unlink()
+    (left,) = (root / HOMES).glob(".new.*")
+    os.utime(left, (1, 1))
+    again = installed.instance.run(f"umount {POINT}; {installed.line}")
+    assert again.returncode == 0, again.stderr
+    assert all(place.exists() for place in places)
+    assert [path.name for path in (root / HOMES).iterdir()] == [installed.home.name]
+
+
 def test_another_version_s_program_is_ended_before(installed: Installed, tmp_path: Path) -> None:
     newer = Installed(installed.instance, tmp_path, sequence=2, program=PROGRAM.replace("runs", "newly runs"))
     count = "for each in /proc/[0-9]*/exe; do readlink $each; done | grep sleeper"

@@ -117,6 +117,24 @@ def test_links_of_people_and_special_files(bench: Bench, old: Path) -> None:
     assert "pipe: it is a special file" in done.findings[0].detail
 
 
+def test_files_with_several_names_are_taken_in(bench: Bench, old: Path) -> None:
+    (old / "first").write_text("x" * 100)
+    for name in ("hub/second", "third"):
+        (old / name).hardlink_to(old / "first")
+    done = take_in(bench, old)
+    assert [(bench.root / name).read_text() for name in ("first", "hub/second", "third")] == ["x" * 100] * 3
+    assert done.findings == []
+    assert os.listdir(old.parent) == ["model_cache"]
+
+
+def test_only_what_libraries_leave_is_thrown_away(bench: Bench, old: Path) -> None:
+    (old / "loras.tmp").mkdir()
+    for name in ("loras.tmp/mine.safetensors", "notes.tmp"):
+        (old / name).write_text("precious")
+    take_in(bench, old)
+    assert [(bench.root / name).read_text() for name in ("loras.tmp/mine.safetensors", "notes.tmp")] == ["precious"] * 2
+
+
 def test_nothing_is_done_while_somebody_writes_there(bench: Bench, old: Path) -> None:
     before = listing(old)
     with pytest.raises(TakeInBusy):
@@ -161,6 +179,42 @@ def test_a_run_that_was_killed_is_gone_on_with(bench: Bench, old: Path) -> None:
     assert again.is_aside
     TakeIn(bench.site(), again, lambda _directory: False).run()
     assert listing(bench.root) == before
+    assert os.listdir(old.parent) == ["model_cache"]
+
+
+def test_what_a_killed_run_linked_without_a_name_is_removed(bench: Bench, old: Path) -> None:
+    blobs = bench.root / "hub/models--org--name/blobs"
+    blobs.mkdir(parents=True)
+    copied, linked, symlink = (blobs / f".zimage-syncd-{number:016x}.partial" for number in range(3))
+    copied.write_bytes(b"a restore goes on with it")
+    (bench.directory / "other").write_bytes(b"x")
+    linked.hardlink_to(bench.directory / "other")
+    symlink.symlink_to("nowhere")
+    take_in(bench, old)
+    assert bench.partials() == [str(copied)]
+
+
+def test_a_kill_between_two_renames_leaves_no_place_without_a_link(bench: Bench, old: Path) -> None:
+    """Where the file system cannot exchange two names."""
+    before = wanted(old)
+    old.rename(f"{old}.taking-in")
+    Path(f"{old}.taking-in-link").symlink_to(bench.root)
+    assert take_in(bench, old).is_linked
+    assert os.readlink(old) == str(bench.root)
+    assert listing(bench.root) == before
+    assert os.listdir(old.parent) == ["model_cache"]
+
+
+def test_a_directory_that_came_after_a_kill_is_no_link(bench: Bench, old: Path) -> None:
+    before = wanted(old)
+    old.rename(f"{old}.taking-in")
+    old.mkdir()
+    (old / "newer").write_text("x")
+    assert not take_in(bench, old).is_linked
+    assert listing(bench.root) == before
+    assert (old / "newer").read_text() == "x"
+    assert take_in(bench, old).is_linked
+    assert (bench.root / "newer").read_text() == "x"
     assert os.listdir(old.parent) == ["model_cache"]
 
 

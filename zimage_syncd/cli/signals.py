@@ -18,6 +18,7 @@ class StopFlag:
     def __init__(self) -> None:
         # No Event: its `set` takes a lock, which a second signal in the handler of the first would wait for, for ever.
         self._asked = False
+        self._hung_up = False
         self._listeners: list[Callable[[], None]] = []
         self._reload_listeners: list[Callable[[], None]] = []
 
@@ -31,12 +32,19 @@ class StopFlag:
             raise Stopped("the command", "SIGTERM or Ctrl-C")
 
     def when_asked(self, listener: Callable[[], None]) -> None:
-        """Has something called as soon as somebody asks, in the signal's handler."""
+        """Has something called as soon as somebody asks, in the signal's handler; at once if somebody has asked."""
         self._listeners.append(listener)
+        if self._asked:
+            listener()
 
     def when_hung_up(self, listener: Callable[[], None]) -> None:
-        """Has something called as soon as somebody asks to read the configuration anew, in the signal's handler."""
+        """Has something called as soon as somebody asks to read the configuration anew, in the signal's handler.
+
+        At once if somebody has asked: what was read before may be the old one.
+        """
         self._reload_listeners.append(listener)
+        if self._hung_up:
+            listener()
 
     def ask(self) -> None:
         """Asks to stop."""
@@ -63,5 +71,6 @@ class StopFlag:
         self.ask()
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self._hung_up = True
         for listener in self._reload_listeners:
             listener()

@@ -66,11 +66,11 @@ def exit_code(now: Status) -> int:
 def status_text(now: Status) -> str:
     """A status for people."""
     mount = f", on {now.mount}" if now.mount else ""
-    free = f"{size(now.free_bytes)} of {size(now.total_bytes)} free"
+    free = f"; {size(now.free_bytes)} of {size(now.total_bytes)} free" if now.total_bytes else ""
     disk = ", ".join(_DISK.get(state, state) for state in now.disk.split(", "))
     lines = [
         f"cache   {now.cache_dir}{mount}",
-        f"disk    {disk}; {free}",
+        f"disk    {disk}{free}",
         f"system  {_SYSTEM.get(now.system, now.system)}",
     ]
     if now.cache_id:

@@ -37,9 +37,13 @@ _NAMES = {
 """What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
 """How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign, read-only
-or in use, a store could not be reached, the disk was full, or a directory to be taken in was being written to."""
-_PASSING = frozenset({problems.STORE_UNREACHABLE, problems.TAKE_IN_BUSY, problems.NO_SPACE, problems.DEVICE_FULL})
-"""What may be gone after a while: then a cycle is tried again."""
+or in use, a store could not be reached, the disk was full, or somebody else was at work on the cache."""
+_PASSING = frozenset(
+    {problems.STORE_UNREACHABLE, problems.STORE_MISSING, problems.STORE_DENIED, problems.STORE_BROKEN}
+    | {problems.CACHE_BUSY, problems.TAKE_IN_BUSY, problems.FILE_CHANGING, problems.NO_SPACE, problems.DEVICE_FULL}
+)
+"""What may be gone after a while: then a cycle or a backup is tried again. A share that is mounted late is a missing
+store, and a clock that is wrong at the start lets S3 deny everything."""
 _LEAST_ASK_S = 1.0
 """How often is asked at most."""
 _LEAST_PAUSE_S = 30.0
@@ -233,7 +237,7 @@ class Service:
     def _next_pause_s(self, verdict: Verdict, report: Report) -> float | None:
         if not verdict.may_write:
             return _LEAST_PAUSE_S
-        if any(finding.problem in _PASSING and not finding.mended for finding in report.findings):
+        if _may_pass(report):
             return _LEAST_PAUSE_S if self._pause_s is None else min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return None
 
@@ -247,8 +251,11 @@ class Service:
     def _scheduled(self, name: str) -> Callable[[], None]:
         def act() -> None:
             began_at = self._clock.now()
+            job = self._duties.jobs.get(name)
+            if job is None:
+                return  # asked for before a reload, by which it is not configured any more
             try:
-                report = self._duties.jobs[name]()
+                report = job()
             except DataDiskInUse:
                 if name == BACKUP:
                     self._watching.failed()  # the other host may keep the disk for days
@@ -262,13 +269,17 @@ class Service:
                     self._watching.failed()
                 self._duties.last_runs.set(name, began_at)
                 raise
-            if name == BACKUP and report.failed:
+            if name == BACKUP and (report.failed or _may_pass(report)):
                 self._watching.failed()
             self._duties.last_runs.set(name, began_at)
             self._duties.last_runs.done(name, began_at)
             self._journal.tell(report)
 
         return act
+
+
+def _may_pass(report: Report) -> bool:
+    return any(finding.problem in _PASSING and not finding.mended for finding in report.findings)
 
 
 def _with_looks(schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:

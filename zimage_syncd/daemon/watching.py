@@ -10,6 +10,7 @@ from zimage_syncd.daemon.tree_watch import TreeWatch
 from zimage_syncd.daemon.watch import Watch
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
+from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import Clock
 
@@ -95,7 +96,10 @@ class Watching:
             self._cycle()
 
     def _keep_links(self) -> None:
-        notes, findings = self._duties.keep_links()
+        try:
+            notes, findings = self._duties.keep_links()
+        except Failure as failure:  # a disk that cannot be looked at, every few seconds anew: it is told once
+            notes, findings = [], [Finding(failure.problem, failure.subject, failure.detail)]
         for note in notes:
             self._log.info("link", text=note)
         if findings != self._findings:

@@ -119,6 +119,8 @@ def _link(seen: Observation, link: LinkFacts) -> LinkState:
     match link.kind:
         case LinkKind.ABSENT | LinkKind.EMPTY_DIRECTORY:
             return LinkState.LOST
+        case LinkKind.CACHE:
+            return LinkState.GOOD
         case LinkKind.DIRECTORY | LinkKind.OTHER:
             return LinkState.REAL_DIRECTORY
         case LinkKind.SYMLINK if link.resolved == seen.cache_real and seen.cache_present and link.has_aside:

@@ -6,18 +6,22 @@ Never replaces anything but a symlink that this cache owns or one that leads now
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
 import threading
 
 from zimage_syncd.disk.errors import translated
+from zimage_syncd.disk.one_place import is_one
 from zimage_syncd.disk.tree import Ownership
 from zimage_syncd.model.failures import LinkOccupied
 from zimage_syncd.model.observation import LinkFacts, LinkKind
 from zimage_syncd.model.private import PARTIAL_PREFIX
 
 _TEMPORARY_SUFFIX = ".partial"
+_NO_WAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Nothing can lie there: a directory above is missing, a file, or a link to itself."""
 _ONE_AT_A_TIME = threading.Lock()
 """The daemon's watch and its cycle make links in two threads: neither shall sweep what the other one is making."""
 
@@ -31,8 +35,12 @@ def aside_of(path: str) -> str:
     return f"{path}{ASIDE_SUFFIX}"
 
 
-def observe_link(path: str) -> LinkFacts:
+def observe_link(path: str, cache_dir: str = "") -> LinkFacts:
     """What lies where a cache link belongs.
+
+    Args:
+        path: where.
+        cache_dir: the cache directory, which may be there by another mount.
 
     Raises:
         PathUnreadable, UnsafePath, DiskError: its directory cannot be looked at.
@@ -40,13 +48,18 @@ def observe_link(path: str) -> LinkFacts:
     with translated(path):
         try:
             status = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return LinkFacts(path, LinkKind.ABSENT)
+        except OSError as error:
+            if error.errno in _NO_WAY:
+                return LinkFacts(path, LinkKind.ABSENT)
+            raise
         if stat.S_ISLNK(status.st_mode):
             aside = aside_of(path)
             has_aside = os.path.isdir(aside) and not os.path.islink(aside)
-            return LinkFacts(path, LinkKind.SYMLINK, os.readlink(path), os.path.realpath(path), has_aside)
+            resolved = os.path.realpath(cache_dir if is_one(path, cache_dir) else path)
+            return LinkFacts(path, LinkKind.SYMLINK, os.readlink(path), resolved, has_aside)
         if stat.S_ISDIR(status.st_mode):
+            if is_one(path, cache_dir):
+                return LinkFacts(path, LinkKind.CACHE)
             with os.scandir(path) as entries:
                 empty = next(entries, None) is None
             return LinkFacts(path, LinkKind.EMPTY_DIRECTORY if empty else LinkKind.DIRECTORY)
@@ -56,7 +69,8 @@ def observe_link(path: str) -> LinkFacts:
 def make_cache_link(path: str, target: str, ownership: Ownership | None = None) -> None:
     """Makes a cache link, or turns one that points elsewhere, in one step.
 
-    An empty directory (as images ship it, or a library makes it at import) gives way; anything else stays.
+    An empty directory (as images ship it, or a library makes it at import) gives way; anything else stays. Where the
+    path is the cache directory itself, by another mount, nothing is to be done.
 
     Args:
         path: where the libraries look.
@@ -68,7 +82,9 @@ def make_cache_link(path: str, target: str, ownership: Ownership | None = None) 
         LinkOccupied: a directory with content or a file lies there; it was not touched.
         PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
     """
-    facts = observe_link(path)
+    facts = observe_link(path, target)
+    if facts.kind is LinkKind.CACHE:
+        return
     if facts.kind in {LinkKind.DIRECTORY, LinkKind.OTHER}:
         raise LinkOccupied(path, f"expected a symlink to {target}, found {facts.kind}")
     parent = os.path.dirname(path)

@@ -26,22 +26,25 @@ def observe(*, cache_dir: str, mount: str, links: tuple[str, ...], expected_id: 
         PathUnreadable, DiskError: a place cannot be looked at.
     """
     present = os.path.isdir(cache_dir)
-    numbers = _file_system(mount or cache_dir)
+    mounted = not mount or is_mounted(mount)
+    identity = read_identity(state_directory(cache_dir, mount))
+    # In place of a disk that is missing the system disk would be measured.
+    numbers = _file_system(mount or cache_dir) if mounted or identity is not None else None
     return Observation(
         cache_dir=cache_dir,
         cache_real=os.path.realpath(cache_dir),
         cache_present=present,
         cache_empty=present and _is_empty(cache_dir),
         mount=mount,
-        mounted=not mount or is_mounted(mount),
+        mounted=mounted,
         read_only=numbers is not None and bool(numbers.f_flag & os.ST_RDONLY),
         free_bytes=0 if numbers is None else numbers.f_bavail * numbers.f_frsize,
         total_bytes=0 if numbers is None else numbers.f_blocks * numbers.f_frsize,
-        identity=read_identity(state_directory(cache_dir, mount)),
+        identity=identity,
         identity_trouble=identity_trouble(state_directory(cache_dir, mount)),
         mark=read_mark(state_dir),
         expected_id=expected_id,
-        links=tuple(observe_link(link) for link in links),
+        links=tuple(observe_link(link, cache_dir) for link in links),
         boot_id=boot_id(),
         file_system=0 if numbers is None else numbers.f_fsid,
     )

@@ -5,6 +5,7 @@ Nothing is followed out of it, and nothing is removed that is not what was seen 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import errno
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.links import aside_of, make_cache_link
+from zimage_syncd.disk.one_place import mount_of
 from zimage_syncd.disk.tree import Ownership, Tree, is_regular
 from zimage_syncd.model.failures import LinkOccupied, UnsafePath
 from zimage_syncd.model.path import RelPath
@@ -68,12 +70,20 @@ class OldDirectory:
             found = self._tree.lstat_and_target(path)
             if found is None:
                 continue  # removed since
-            is_mounted = found[0].st_dev != self.device()
+            is_mounted = found[0].st_dev != self.device() or self._is_mount_point(path, found[0])
             if stat.S_ISDIR(found[0].st_mode) and not is_mounted:
                 yield from self._walk(path)
             else:
                 seen = Other("a mounted file system") if is_mounted else _seen(*found)
                 yield OldEntry(path, RelPath(self._below + path), seen)
+
+    def _is_mount_point(self, path: RelPath, status: os.stat_result) -> bool:
+        """Also of a part of the same file system, which `st_dev` does not show: it may be the cache's own."""
+        if not stat.S_ISDIR(status.st_mode):
+            return False
+        with translated(self.absolute(path)), contextlib.suppress(FileNotFoundError):
+            return _ground(self.absolute(path)) != _ground(self.root)
+        return False  # removed since
 
     def look(self, entry: OldEntry) -> OldEntry:
         """The same entry as it is now."""
@@ -107,7 +117,7 @@ class OldDirectory:
             status = os.lstat(self.place)
             if not stat.S_ISDIR(status.st_mode):
                 raise LinkOccupied(self.place, "it was a directory, and is none any more")
-            if status.st_dev != os.stat(os.path.dirname(self.place)).st_dev:
+            if _ground(self.place) != _ground(os.path.realpath(os.path.dirname(self.place))):
                 raise LinkOccupied(self.place, "a file system is mounted there, which no link can replace")
             for left in (self._aside, _between(self._aside)):
                 if os.path.islink(left):
@@ -129,14 +139,14 @@ class OldDirectory:
 
     def remove(self, entry: OldEntry) -> None:
         """Removes a file or a link, unless it is not what was seen any more; nothing else."""
-        if not isinstance(entry.seen, Other) and self.look(entry).mark == entry.mark:
+        if not isinstance(entry.seen, Other) and self.look(entry).is_as(entry.mark):
             with self._tree.parent(entry.path) as directory, translated(self.absolute(entry.path), writing=True):
                 os.unlink(entry.path.name, dir_fd=directory)
 
     def remove_directories(self) -> bool:
         """Removes its empty directories, and itself where nothing is left; whether nothing is."""
         with translated(self.root, writing=True):
-            _remove_empty(self.root, self.device())
+            _remove_empty(self.root, _ground(self.root))
         return not os.path.lexists(self.root)
 
     def make_link(self) -> None:
@@ -147,6 +157,24 @@ class OldDirectory:
             PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
         """
         make_cache_link(self.place, self._target, self._ownership)
+
+    def link_again(self) -> bool:
+        """Makes the link that belongs beside a directory that lies aside, if it is missing; whether it is there.
+
+        A run may have been killed between two renames, and a library may have made a directory there since, which is to
+        be taken in itself.
+
+        Raises:
+            PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
+        """
+        if not os.path.islink(self.place):
+            with contextlib.suppress(LinkOccupied):
+                self.make_link()
+        between = _between(self._aside)
+        if os.path.islink(between):
+            with translated(between, writing=True):
+                os.unlink(between)
+        return os.path.islink(self.place) and os.path.realpath(self.place) == os.path.realpath(self._target)
 
     def keep_rest(self) -> str:
         """Gives what is left a name that says so; returns it."""
@@ -181,18 +209,23 @@ def _exchange(one: str, other: str) -> None:
         raise
 
 
-def _remove_empty(directory: str, device: int) -> None:
+def _remove_empty(directory: str, ground: tuple[int, str]) -> None:
     """Never enters what is mounted below."""
     with os.scandir(directory) as entries:
         below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     for path in below:
-        if os.lstat(path).st_dev == device:
-            _remove_empty(path, device)
+        if _ground(path) == ground:
+            _remove_empty(path, ground)
     try:
         os.rmdir(directory)
     except OSError as error:
         if error.errno not in _STAYS:
             raise
+
+
+def _ground(directory: str) -> tuple[int, str]:
+    """What a directory lies on: its file system, and by which mount. Each alone does not tell it from another one."""
+    return os.lstat(directory).st_dev, mount_of(directory)
 
 
 def _between(aside: str) -> str:

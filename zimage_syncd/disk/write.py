@@ -279,12 +279,13 @@ class CacheDisk:
     def _confirm(self) -> None:
         self._lease.confirm(_CONFIRMED_WITHIN_S)
 
-    def sweep_partials(self, beside: Iterable[RelPath], keep: Iterable[RelPath]) -> int:
+    def sweep_partials(self, beside: Iterable[RelPath], keep: Iterable[RelPath], *, only_links: bool = False) -> int:
         """Removes partials that nobody goes on with.
 
         Args:
             beside: payload paths whose directories are looked at.
             keep: payload paths whose partials stay, since a later run goes on with them.
+            only_links: nothing but links that a killed process did not give their name; what was copied stays.
 
         Returns:
             How many were removed.
@@ -300,10 +301,15 @@ class CacheDisk:
                 if not (name.startswith(PARTIAL_PREFIX) and name.endswith(PARTIAL_SUFFIX)):
                     continue
                 place = RelPath("/".join((*directory, name)))
-                if place not in kept:
+                if place not in kept and not (only_links and self._is_copied(place)):
                     self._remove(place)
                     removed += 1
         return removed
+
+    def _is_copied(self, path: RelPath) -> bool:
+        """Whether it is a file with one name, unlike a symlink or a hard link."""
+        status = self._tree.lstat(path)
+        return status is not None and is_regular(status) and status.st_nlink == 1
 
     def _remove(self, path: RelPath) -> None:
         with self._tree.parent(path) as directory, translated(self._tree.absolute(path), writing=True):

@@ -13,6 +13,8 @@ class LinkKind(enum.StrEnum):
     SYMLINK = "a symlink"
     EMPTY_DIRECTORY = "an empty directory"
     DIRECTORY = "a directory with content"
+    CACHE = "the cache directory itself"
+    """By another mount; no link is needed there."""
     OTHER = "a file"
 
 

@@ -64,9 +64,18 @@ def private_part(path: str) -> str | None:
 
 
 def is_left_over(path: str) -> bool:
-    """Whether `path` is a lock or an unfinished download: of use only to whoever is at work on it."""
+    """Whether `path` is a lock or an unfinished download: of use only to whoever is at work on it.
+
+    Narrower than what no snapshot may contain, since it is thrown away: a directory `loras.tmp` is somebody's, and so
+    is a `notes.tmp` outside of a repository of Hugging Face's cache, the only place where its library makes such files.
+    """
     part = private_part(path)
-    return part is not None and part not in _AT_THE_TOP and part != STATE_DIRECTORY
+    if part is None or part in _AT_THE_TOP or part == STATE_DIRECTORY:
+        return False
+    if part in _NAMES or not part.endswith(_TEMPORARY_SUFFIXES):
+        return True
+    above, _, name = path.rpartition("/")
+    return part == name and (not part.endswith(".tmp") or any(map(_REPOSITORY.fullmatch, above.split("/"))))
 
 
 @functools.lru_cache(_DIRECTORIES)

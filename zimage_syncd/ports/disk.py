@@ -148,5 +148,5 @@ class Disk(Protocol):
     def place(self, path: RelPath, source: str, mode: LinkMode) -> None:
         """Lets a store's file appear by SYMLINK or HARDLINK, without reading it."""
 
-    def sweep_partials(self, beside: Iterable[RelPath], keep: Iterable[RelPath]) -> int:
+    def sweep_partials(self, beside: Iterable[RelPath], keep: Iterable[RelPath], *, only_links: bool = False) -> int:
         """Removes partials beside these payload paths, except those of `keep`; returns how many."""

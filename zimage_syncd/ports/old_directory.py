@@ -23,11 +23,21 @@ class OldEntry:
 
     @property
     def mark(self) -> tuple[object, ...]:
-        """By which a change is noticed; making a hard link of a file is none."""
+        """By which a change is noticed (see `is_as`)."""
         if not isinstance(self.seen, SeenFile):
             return (self.seen,)
         stat = self.seen.stat
-        return (stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns if stat.links == 1 else 0)
+        return (stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, stat.links)
+
+    def is_as(self, mark: tuple[object, ...] | None) -> bool:
+        """Whether it is as it was when it had a mark.
+
+        A hard link that came or went is no change, and then nothing can be said by `ctime`.
+        """
+        if mark is None or len(mark) != len(self.mark):
+            return False
+        is_one_of_many = len(mark) > 1 and (mark[-1] != self.mark[-1] or mark[-1] != 1)
+        return mark[:-2] == self.mark[:-2] if is_one_of_many else mark == self.mark
 
 
 class OldDirectory(Protocol):
@@ -71,6 +81,9 @@ class OldDirectory(Protocol):
 
     def make_link(self) -> None:
         """Makes the link where nothing lies any more."""
+
+    def link_again(self) -> bool:
+        """Makes the link where a killed run did not come so far; whether it is in its place."""
 
     def keep_rest(self) -> str:
         """Gives what is left a name that says so; returns it."""

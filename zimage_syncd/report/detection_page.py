@@ -78,6 +78,7 @@ STORIES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("The same, and the cache is gone", {**_GONE, "links": (LinkFacts(_LINK, LinkKind.DIRECTORY),)}),
     ("A run was killed while it took that directory in", {"links": (replace(_GOOD_LINK, has_aside=True),)}),
     ("The link leads elsewhere", {"links": (LinkFacts(_LINK, LinkKind.SYMLINK, "/other", "/other"),)}),
+    ("The cache directory itself is there, by another mount", {"links": (LinkFacts(_LINK, LinkKind.CACHE),)}),
     ("The link dangles, the cache is gone", {**_GONE, "links": (_GOOD_LINK,)}),
 )
 """What can happen, as changes to the usual observation."""

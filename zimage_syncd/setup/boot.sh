@@ -36,9 +36,12 @@ bring_program() {
     unpack program.tar "$program_sha256" "$new/program"
     env -i PATH="$PATH" "$new/program/bin/zimage-syncd" --version >/dev/null 2>"$new/why" || stop \
         "the program does not start: $(tail -n 1 "$new/why") (needed is glibc $glibc, here is $(getconf GNU_LIBC_VERSION))"
+    # After a power cut, too, what is complete is whole.
+    sync -f "$new/program" 2>/dev/null || sync
     : >"$new/program/complete"
+    [ ! -e "$home/complete" ] || return 0 # another run of this script was faster, and may have started it
     rm -rf "$home"
-    mv "$new/program" "$home" || stop "$home cannot be made"
+    mv -T "$new/program" "$home" || stop "$home cannot be made"
 }
 
 # The configuration says $place; the disk may be mounted elsewhere now.
@@ -53,8 +56,10 @@ lead_to_disk() {
 
 # put TREE FILE
 put() {
-    # A new time: systemd takes a unit of 1970 for one that was masked.
+    # A new time: systemd takes a unit of 1970 for one that was masked. On the disk before it has its name: what is there
+    # stays, and after a power cut it would be empty.
     mkdir -p "/${2%/*}" && cp -p "$new/settings/$1/$2" "/$2.zimage-syncd-new" && touch "/$2.zimage-syncd-new" &&
+        sync "/$2.zimage-syncd-new" &&
         mv -f "/$2.zimage-syncd-new" "/$2" ||
         stop "/$2 cannot be written"
 }
@@ -157,6 +162,8 @@ remember_use() {
 [ "$(id -u)" = 0 ] || stop "this needs root"
 [ "$(uname -m)" = "$machine" ] || stop "the program was installed for $machine, and this is $(uname -m)"
 grep -qsF "\"$cache_id\"" "$disk/$identity" || stop "the disk at $disk does not belong to the cache $cache_id"
+# What runs left that were killed; none takes an hour.
+find "$homes" -maxdepth 1 -name '.new.*' -mmin +60 -exec rm -rf {} + 2>/dev/null
 mkdir -p "$homes" && new=$(mktemp -d "$homes/.new.XXXXXX") || stop "nothing can be written to $homes"
 bring_program
 if [ "$mode" != prove ]; then

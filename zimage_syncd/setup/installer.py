@@ -154,14 +154,8 @@ def _prove(ground: Ground, making: str, home: str) -> None:
         PlaceNotLasting: files there are not root's.
         CopyBroken: it does not work.
     """
+    require_modes(making, ground.directory)
     script = os.path.join(making, SCRIPT)
-    status = os.stat(script)
-    if status.st_uid != 0 or status.st_mode & 0o022:
-        raise PlaceNotLasting(
-            ground.directory,
-            f"files there belong to user {status.st_uid} with mode {status.st_mode & 0o777:04o}, "
-            "and the start-up line takes only what is root's alone",
-        )
     was_there = os.path.exists(home)
     for command in (
         ["sh", script, ground.disk.point, _on(ground.disk, script), "prove"],
@@ -173,6 +167,24 @@ def _prove(ground: Ground, making: str, home: str) -> None:
             if not was_there:
                 shutil.rmtree(home, ignore_errors=True)
             raise CopyBroken(command[0], _last(told.stderr))
+
+
+def require_modes(making: str, directory: str) -> None:
+    """Makes sure that a file system keeps what files are made with: FAT and SMB give all of them one owner and mode.
+
+    Args:
+        making: a version with its script and settings.
+        directory: of the installation, for the message.
+
+    Raises:
+        PlaceNotLasting: the line would not take the script, or others could read keys among the settings.
+    """
+    script, settings = (os.stat(os.path.join(making, name)) for name in (SCRIPT, SETTINGS))
+    found = f"files there belong to user {script.st_uid} with mode {settings.st_mode & 0o777:04o}"
+    if script.st_uid != 0 or script.st_mode & 0o022:
+        raise PlaceNotLasting(directory, f"{found}, and the start-up line takes only what is root's alone")
+    if settings.st_mode & 0o077:
+        raise PlaceNotLasting(directory, f"{found}, so others could read the settings, which may hold keys")
 
 
 def _is_whole(version: Version, pinned: Pinned) -> bool:

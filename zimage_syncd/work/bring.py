@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from zimage_syncd.digest import PIECE_BYTES, read_pieces
-from zimage_syncd.model.failures import DiskError, FileChanging, LinkModeUnsupported
+from zimage_syncd.model.failures import DiskError, FileChanging, LinkModeUnsupported, UnsafePath
 from zimage_syncd.model.manifest import CHUNK_BYTES
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import LinkMode
@@ -79,6 +79,8 @@ class Bringer:
         source, other = self._open(entry), self._disk.open_read(path)
         try:
             if os.path.sameopenfile(source, other):
+                if os.fstat(source).st_nlink == 1:
+                    raise UnsafePath(self._old.absolute(entry.path), "it is the cache's own file, by another mount")
                 return True
             if os.fstat(other).st_size != size_of(entry):
                 return False

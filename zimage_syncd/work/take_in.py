@@ -83,7 +83,7 @@ class TakeIn:
             self._site.lease.confirm()
             if not self._old.exchange():
                 return self._in_place()
-        self._done.is_linked = True
+        self._done.is_linked = self._old.link_again()
         self._bring_new()  # what somebody wrote to a file that he had open, or a killed run left
         if self._is_written(self._old.root):
             detail = f"some process still has a file of {self._old.root} open; it stays until the next run"
@@ -117,7 +117,7 @@ class TakeIn:
 
     def _bring_new(self) -> bool:
         """Brings what is new since the last time, payload first and references last; whether anything was."""
-        fresh = [entry for entry in self._old.walk() if self._marks.get(entry.path) != entry.mark]
+        fresh = [entry for entry in self._old.walk() if not entry.is_as(self._marks.get(entry.path))]
         wanted = [entry for entry in fresh if not is_left_over(entry.wanted)]
         files = [entry for entry in wanted if isinstance(entry.seen, SeenFile)]
         lacking = [entry for entry in files if isinstance(self._disk.look(entry.wanted), Absent)]
@@ -209,8 +209,10 @@ class TakeIn:
     def _remove(self) -> None:
         """Removes what the cache holds, and what was of use only to a library that was at work."""
         self._site.lease.confirm()
+        # Of a run that was killed; a restore may still go on with what it copied.
+        self._disk.sweep_partials((entry.wanted for entry in self._old.walk()), (), only_links=True)
         for entry in self._old.walk():
-            is_same = self._marks.get(entry.path) == entry.mark
+            is_same = entry.is_as(self._marks.get(entry.path))
             if is_same and (entry.path in self._held or is_left_over(entry.wanted)):
                 self._old.remove(entry)
 
