@@ -34,7 +34,7 @@ def test_after_a_reset_the_weights_are_where_the_libraries_look(
     install(guest, bucket)
     assert "system=first" in wait_for_cycle(guest)
     guest.check(SAME_CACHE)
-    guest.check("zimage-syncd backup", timeout_s=600)
+    guest.wait_for("zimage-syncd backup", timeout_s=600)  # busy at first: the daemon verifies
     guest.power_off()
     guest.fresh_system()
     guest.boot()
@@ -42,7 +42,7 @@ def test_after_a_reset_the_weights_are_where_the_libraries_look(
     install(guest, bucket)
     assert "system=new" in wait_for_cycle(guest)
     guest.check(SAME_CACHE)
-    guest.check("zimage-syncd verify --quick", timeout_s=300)
+    guest.wait_for("zimage-syncd verify --quick", timeout_s=300)
     assert content(guest) == content_of(model / "model_cache")
     assert guest.show(UNIT)["ActiveState"] == "active"
 

@@ -44,7 +44,7 @@ def test_another_cache_s_disk_is_left_alone_until_somebody_adopts_it(
     assert guest.check(f"find {MOUNT} -type f | sort") == (
         f"{MOUNT}/.zimage-syncd/identity.json\n{MOUNT}/model_cache/precious\n"
     )
-    assert "ours now, was theirs" in guest.check("zimage-syncd adopt", timeout_s=120)
+    assert "ours now, was theirs" in guest.wait_for("zimage-syncd adopt", timeout_s=120)
     wait_for_restore(guest)
     guest.check(SAME_CACHE)
     assert guest.check(f"rm {CACHE}/precious && echo gone") == "gone\n"
@@ -66,7 +66,7 @@ def test_a_full_data_disk_is_told_and_a_link_is_there(
     assert guest.show(UNIT)["ActiveState"] == "active"
     assert guest.run(f"find {CACHE} -name '*.safetensors'").stdout == ""
     guest.check(f"rm {MOUNT}/ballast")
-    guest.check("zimage-syncd restore", timeout_s=600)
+    guest.wait_for("zimage-syncd restore", timeout_s=600)  # the daemon may be at it
     guest.check(SAME_CACHE)
     assert content(guest) == content_of(model / "model_cache")
 
