@@ -18,7 +18,7 @@ from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES, Manifest
 
 DYING = Path(__file__).parents[1] / "support" / "dying.py"
-MOMENTS = 10
+MOMENTS = 6
 
 
 @dataclass

@@ -42,7 +42,7 @@ def wait_until(so: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("warm_up", "cycles"), [(50, 60), pytest.param(1000, 10_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+    ("warm_up", "cycles"), [(20, 40), pytest.param(1000, 10_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
 )
 def test_nothing_grows(machine: Machine, warm_up: int, cycles: int) -> None:
     """Each cycle loses the link; every tenth reads the configuration anew, which looks at the disks and verifies."""

@@ -128,8 +128,7 @@ def bucket(machine: Machine, seaweed: S3Server) -> Bucket:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("chunk", [0, 2])
-@pytest.mark.parametrize("known", [False, True], ids=["hashed as it is sent", "hashed before"])
+@pytest.mark.parametrize(("chunk", "known"), [(0, False), (2, True)], ids=["hashed as it is sent", "hashed before"])
 def test_a_bad_sector_met_in_the_middle_of_a_multipart_upload_leaves_nothing_behind_and_stops_no_other_file(
     machine: Machine, data_disk: LoopDisk, bucket: Bucket, chunk: int, *, known: bool
 ) -> None:

@@ -146,7 +146,7 @@ def test_modelscopes_cache(machine: Machine) -> None:
 
 
 @pytest.mark.probe
-@pytest.mark.parametrize("library", ["huggingface", "modelscope"])
+@pytest.mark.parametrize("library", ["huggingface", pytest.param("modelscope", marks=pytest.mark.long)])
 def test_a_restored_pipeline_draws_offline(
     machine: Machine, tmp_path_factory: pytest.TempPathFactory, library: str
 ) -> None:
