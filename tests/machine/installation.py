@@ -17,6 +17,8 @@ UNIT = "zimage-syncd.service"
 MOUNT = "/mnt/data"
 CACHE = f"{MOUNT}/model_cache"
 LINK = "/root/workspace/model_cache"
+SAME_CACHE = f'test "$(readlink -f {LINK})" = {CACHE}'
+"""Succeeds where the link leads to the cache."""
 LOOKED = "disks looked at"
 """What the daemon says at the end of a cycle."""
 

@@ -13,6 +13,7 @@ from tests.machine.installation import (
     CACHE,
     LINK,
     MOUNT,
+    SAME_CACHE,
     UNIT,
     Bucket,
     content,
@@ -23,7 +24,6 @@ from tests.machine.installation import (
 )
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(3600)]
-SAME_CACHE = f'test "$(readlink -f {LINK})" = {CACHE}'
 
 
 def test_after_a_reset_the_weights_are_where_the_libraries_look(

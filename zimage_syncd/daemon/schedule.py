@@ -32,12 +32,12 @@ class _Pace(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     (APScheduler 3.11.3 then ends its thread with a JobLookupError).
     """
 
-    def __init__(self, every_s: Callable[[], float]) -> None:
+    def __init__(self, every_s: float) -> None:
         self._every_s = every_s
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """Counted from now, so that nothing piles up while the machine is suspended."""
-        return now if previous_fire_time is None else now + timedelta(seconds=self._every_s())
+        return now if previous_fire_time is None else now + timedelta(seconds=self._every_s)
 
 
 class Timer:
@@ -93,7 +93,7 @@ class Timer:
         # One assignment: an asking that is under way in its thread goes on with what it has begun with.
         self._slots = {name: (schedule, spread_of(self._identity, name)) for name, schedule in schedules.items()}
         if self._scheduler is not None:
-            self._scheduler.reschedule_job(_ASKING, trigger=_Pace(lambda: self._every_s))
+            self._scheduler.reschedule_job(_ASKING, trigger=_Pace(self._every_s))
 
     def start(self) -> None:
         """Begins to ask, at once and then every few seconds; does nothing where it already does."""
@@ -101,7 +101,7 @@ class Timer:
             return
         # One worker thread, so that two askings never overlap. `None`: however late, it is asked.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
-        pace = _Pace(lambda: self._every_s)
+        pace = _Pace(self._every_s)
         scheduler.add_job(self.ask, pace, id=_ASKING, misfire_grace_time=None, coalesce=True, max_instances=1)
         scheduler.start()
         self._scheduler = scheduler

@@ -13,6 +13,7 @@ from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import Clock
+from zimage_syncd.work.apply import finding_of
 
 BACKUP = "backup"
 """The job that a finished download asks for."""
@@ -99,7 +100,7 @@ class Watching:
         try:
             notes, findings = self._duties.keep_links()
         except Failure as failure:  # a disk that cannot be looked at, every few seconds anew: it is told once
-            notes, findings = [], [Finding(failure.problem, failure.subject, failure.detail)]
+            notes, findings = [], [finding_of(failure)]
         for note in notes:
             self._log.info("link", text=note)
         if findings != self._findings:

@@ -104,7 +104,7 @@ def make_cache_link(path: str, target: str, ownership: Ownership | None = None) 
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        _sync_directory(parent)
+        sync_directory(parent)
 
 
 def make_directory(path: str, ownership: Ownership | None = None) -> None:
@@ -145,7 +145,8 @@ def _make_directories(path: str, owner: Ownership | None) -> None:
             os.chown(path, owner.user_id, owner.group_id)
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
+    """Makes the names in a directory durable; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

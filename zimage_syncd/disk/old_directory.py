@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 
 from zimage_syncd.disk.errors import translated
-from zimage_syncd.disk.links import aside_of, make_cache_link
+from zimage_syncd.disk.links import aside_of, make_cache_link, sync_directory
 from zimage_syncd.disk.one_place import mount_of
 from zimage_syncd.disk.tree import Ownership, Tree, is_regular
 from zimage_syncd.model.failures import LinkOccupied, UnsafePath
@@ -61,28 +61,30 @@ class OldDirectory:
 
     def walk(self) -> Iterator[OldEntry]:
         """Everything but directories, in order of paths; what is mounted below is one entry, and not looked into."""
-        yield from self._walk("")
+        with translated(self.root):
+            ground = _ground(self.root)
+        yield from self._walk("", ground)
 
-    def _walk(self, directory: str) -> Iterator[OldEntry]:
+    def _walk(self, directory: str, ground: tuple[int, str]) -> Iterator[OldEntry]:
         names = self._tree.names(RelPath(directory) if directory else None)
         for name in names:
             path = RelPath(f"{directory}/{name}" if directory else name)
             found = self._tree.lstat_and_target(path)
             if found is None:
                 continue  # removed since
-            is_mounted = found[0].st_dev != self.device() or self._is_mount_point(path, found[0])
+            is_mounted = found[0].st_dev != ground[0] or self._is_mount_point(path, found[0], ground)
             if stat.S_ISDIR(found[0].st_mode) and not is_mounted:
-                yield from self._walk(path)
+                yield from self._walk(path, ground)
             else:
                 seen = Other("a mounted file system") if is_mounted else _seen(*found)
                 yield OldEntry(path, RelPath(self._below + path), seen)
 
-    def _is_mount_point(self, path: RelPath, status: os.stat_result) -> bool:
+    def _is_mount_point(self, path: RelPath, status: os.stat_result, ground: tuple[int, str]) -> bool:
         """Also of a part of the same file system, which `st_dev` does not show: it may be the cache's own."""
         if not stat.S_ISDIR(status.st_mode):
             return False
         with translated(self.absolute(path)), contextlib.suppress(FileNotFoundError):
-            return _ground(self.absolute(path)) != _ground(self.root)
+            return _ground(self.absolute(path)) != ground
         return False  # removed since
 
     def look(self, entry: OldEntry) -> OldEntry:
@@ -132,7 +134,7 @@ class OldDirectory:
                 if error.errno == errno.EXDEV:
                     return False
                 raise
-            _sync_directory(os.path.dirname(self.place))
+            sync_directory(os.path.dirname(self.place))
         self.is_aside = True
         self._tree = Tree(self._aside)
         return True
@@ -183,7 +185,7 @@ class OldDirectory:
             if not os.path.lexists(kept):
                 with translated(kept, writing=True):
                     os.rename(self.root, kept)
-                    _sync_directory(os.path.dirname(kept))
+                    sync_directory(os.path.dirname(kept))
                 self._tree = Tree(kept)
                 return kept
         raise UnsafePath(self.place, f"there are {_MOST_KEPT} directories {self.place}{KEPT_SUFFIX}… already")
@@ -236,11 +238,3 @@ def _seen(status: os.stat_result, target: str | None) -> Seen:
     if target is not None:
         return SeenLink(target)
     return SeenFile(file_stat(status)) if is_regular(status) else Other("a special file")
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
