@@ -3,6 +3,7 @@
 Each probe imports torch, which takes seconds: so there are few, and each shows several things.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import zimage_syncd
-from tests.support.safetensors_edit import overwrite_tensor
+from tests.support.safetensors_edit import overwrite_tensor, rename_tensors
+from zimage_syncd.layouts.safetensors_header import read_tensors
 from zimage_syncd.model.health import HealthLevel, HealthOutcome
 from zimage_syncd.model.health_json import decode_result, encode_request
 from zimage_syncd.probe.offline import REFUSED
@@ -30,6 +32,22 @@ def probe(request_, *before):
     answer = subprocess.run(command, input=encode_request(request_), capture_output=True, timeout=170, check=False)
     assert answer.returncode == 0, answer.stderr.decode()
     return decode_result(answer.stdout), answer.stderr.decode()
+
+
+def pixels(path):
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return picture.tobytes()
+
+
+def stored_tensors(directory):
+    """How many tensors the files hold."""
+    count = 0
+    for path in Path(directory).rglob("*.safetensors"):
+        with open(path, "rb") as stream:
+            count += len(read_tensors(stream.fileno(), path.stat().st_size))
+    return count
 
 
 def without_network():
@@ -66,15 +84,11 @@ def test_a_picture_is_drawn_without_any_network_and_kept_with_what_made_it(tiny,
     assert (result.outcome, result.level, result.detail) == (HealthOutcome.OK, HealthLevel.GENERATE, "")
     assert (result.device, result.dtype) == ("cpu", "float32")
     assert [name for name, _ in result.timings_s] == [
-        "files",
-        "import",
-        "load",
-        "check tensors",
-        "generate",
-        "save",
-        "total",
+        *("files", "import torch", "device", "import", "read", "transfer", "check tensors", "assemble"),
+        *("text encoding", "denoising", "decoding", "save", "total"),
     ]
     assert result.peak_memory_bytes > 100 * 2**20
+    assert result.checked_tensors == stored_tensors(snapshot)
     assert dict(result.versions)["class"] == "diffusers.ZImagePipeline"
     assert result.picture == request_.picture
     with Image.open(result.picture) as picture:
@@ -89,6 +103,35 @@ def test_a_picture_is_drawn_without_any_network_and_kept_with_what_made_it(tiny,
     assert errors == ""
 
 
+def test_what_is_loaded_directly_draws_the_same_picture_as_from_pretrained(tiny, request_for, tmp_path):
+    directly, errors = probe(request_for(tiny, picture=str(tmp_path / "directly.png")))
+    assert "again" not in errors
+    plainly = subprocess.run(
+        [sys.executable, ENTRY, "--plainly", "a test"],
+        input=encode_request(request_for(tiny, picture=str(tmp_path / "plainly.png"))),
+        capture_output=True,
+        timeout=170,
+        check=True,
+    )
+    by_library = decode_result(plainly.stdout)
+    assert (directly.outcome, directly.detail) == (HealthOutcome.OK, "")
+    assert (by_library.outcome, by_library.detail) == (HealthOutcome.OK, "loaded plainly, for a test")
+    assert "read" in dict(directly.timings_s)
+    assert "load" in dict(by_library.timings_s)
+    assert pixels(directly.picture) == pixels(by_library.picture)
+
+
+def test_a_text_encoder_saved_with_its_head_is_loaded_directly(own_tiny, request_for):
+    place = Path(own_tiny, "text_encoder")
+    index = json.loads((place / "model.safetensors.index.json").read_text())
+    for shard in set(index["weight_map"].values()):
+        rename_tensors(str(place / shard), lambda name: f"model.{name}")
+    index["weight_map"] = {f"model.{name}": shard for name, shard in index["weight_map"].items()}
+    (place / "model.safetensors.index.json").write_text(json.dumps(index))
+    result, errors = probe(request_for(own_tiny, level=HealthLevel.LOAD))
+    assert (result.outcome, result.detail, errors) == (HealthOutcome.OK, "", "")
+
+
 def test_a_modelscope_snapshot_is_loaded_with_modelscopes_class_and_asks_no_hub(tiny, request_for):
     result, errors = probe(request_for(tiny, layout="modelscope", level=HealthLevel.GENERATE))
     assert (result.outcome, result.level) == (HealthOutcome.OK, HealthLevel.GENERATE)
@@ -98,12 +141,14 @@ def test_a_modelscope_snapshot_is_loaded_with_modelscopes_class_and_asks_no_hub(
 
 
 def test_a_constant_picture_is_wrong_and_not_kept(own_tiny, request_for):
-    for name in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
-        overwrite_tensor(os.path.join(own_tiny, VAE), name, b"\0\0")
+    # The smallest number there is: a matrix of zeros would not have been loaded.
+    overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.conv_out.weight", b"\x01\0")
     request_ = request_for(own_tiny, level=HealthLevel.GENERATE)
-    result, _ = probe(request_)
+    result, errors = probe(request_)
     assert (result.outcome, result.level) == (HealthOutcome.WRONG_PICTURE, HealthLevel.GENERATE)
     assert "one colour" in result.detail
+    # This project's own loader is not believed when it says so.
+    assert "loading again with the libraries' own loaders, for wrong_picture" in errors
     assert result.picture == ""
     assert not os.path.exists(request_.picture)
 
@@ -112,7 +157,14 @@ def test_one_nan_in_a_weight_fails_the_load_and_names_the_tensor(own_tiny, reque
     overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.conv_in.weight", NAN_BF16, count=1)
     result, _ = probe(request_for(own_tiny, level=HealthLevel.LOAD))
     assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
-    assert "vae: the tensor decoder.conv_in.weight" in result.detail
+    assert "vae: decoder.conv_in.weight" in result.detail
+
+
+def test_a_weight_matrix_of_nothing_but_zeros_fails_the_load(own_tiny, request_for):
+    overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.conv_in.weight", b"\0\0")
+    result, _ = probe(request_for(own_tiny, level=HealthLevel.LOAD))
+    assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
+    assert "vae: decoder.conv_in.weight holds nothing but zeros" in result.detail
 
 
 def test_a_model_that_does_not_fit_its_configuration_fails_the_load(own_tiny, request_for):

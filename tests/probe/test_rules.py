@@ -12,6 +12,7 @@ from zimage_syncd.model.health import HealthLevel, HealthOutcome  # noqa: E402 (
 from zimage_syncd.probe import device, pipeline  # noqa: E402
 from zimage_syncd.probe.conclusion import Concluded  # noqa: E402
 from zimage_syncd.probe.files import examine  # noqa: E402
+from zimage_syncd.probe.tensors import refuse_bad_tensors
 
 pytestmark = pytest.mark.probe
 
@@ -71,14 +72,33 @@ class Toy:
 def test_tensors_that_are_not_finite_or_not_there_are_named():
     good = torch.nn.Linear(2, 2)
     bad = torch.nn.BatchNorm1d(2)
-    pipeline.refuse_bad_tensors(Toy(a=good, tokenizer=object(), b=bad))
+    assert refuse_bad_tensors(pipeline.tensors_of(Toy(a=good, tokenizer=object(), b=bad))) == 7
     bad.running_mean[1] = float("-inf")
     with pytest.raises(Concluded) as caught:
-        pipeline.refuse_bad_tensors(Toy(a=good, b=bad))
-    assert caught.value.detail.startswith("b: the tensor running_mean")
+        refuse_bad_tensors(pipeline.tensors_of(Toy(a=good, b=bad)))
+    assert caught.value.detail == "b: running_mean holds NaN or infinity"
     with pytest.raises(Concluded) as caught:
-        pipeline.refuse_bad_tensors(Toy(a=torch.nn.Linear(2, 2, device="meta")))
+        refuse_bad_tensors(pipeline.tensors_of(Toy(a=torch.nn.Linear(2, 2, device="meta"))))
     assert caught.value.detail == "a: no file has the tensor weight"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_one_bad_value_among_many_is_found_in_every_dtype(dtype, value):
+    values = torch.ones(1000, 33).to(dtype)
+    assert refuse_bad_tensors([("a", values, True)]) == 1
+    values[517, 3] = value
+    with pytest.raises(Concluded, match="NaN or infinity"):
+        refuse_bad_tensors([("good", torch.ones(3), True), ("a", values, True)])
+
+
+def test_zeros_are_damage_in_a_matrix_of_weights_only():
+    zeros = torch.zeros
+    vectors = [("bias", zeros(8), True), ("padding token", zeros(1, 8), True), ("number", zeros(()), True)]
+    others = [("computed", zeros(4, 4), False), ("empty", zeros(0, 4), True), ("indexes", zeros(4, 4).long(), True)]
+    assert refuse_bad_tensors([*vectors, *others]) == 6
+    with pytest.raises(Concluded, match="matrix holds nothing but zeros"):
+        refuse_bad_tensors([("matrix", zeros(2, 2, dtype=torch.bfloat16), True)])
 
 
 def test_auto_draws_where_that_is_quick_and_never_loads_what_does_not_fit():

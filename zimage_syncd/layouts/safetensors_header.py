@@ -10,6 +10,7 @@ import json
 import math
 import os
 import struct
+from dataclasses import dataclass
 
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_DIMENSIONS = 64
@@ -21,6 +22,47 @@ _BITS = {
     "U64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 """Bits of an element (safetensors, `Dtype`); an unknown type's size is not checked, since the format grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor as a safetensors file describes it."""
+
+    name: str
+    """Its key in the model's state."""
+    dtype: str
+    """As the format names it, such as BF16 or F32."""
+    shape: tuple[int, ...]
+    """Its dimensions, outermost first; empty for a single number."""
+    offset: int
+    """Of its first byte, from the beginning of the file."""
+    size_bytes: int
+    """Its bytes, without gaps, in row-major order, little-endian."""
+
+
+def read_tensors(descriptor: int, size_bytes: int) -> tuple[StoredTensor, ...]:
+    """What a safetensors file holds, in the order of its bytes.
+
+    Args:
+        descriptor: open for reading; its offset does not matter.
+        size_bytes: the file's size.
+
+    Raises:
+        OSError: the disk cannot give the header.
+        ValueError: the header does not fit the file; the message says why.
+    """
+    wrong = check_safetensors(descriptor, size_bytes)
+    if wrong is not None:
+        raise ValueError(wrong)
+    (length,) = _LENGTH.unpack(os.pread(descriptor, _LENGTH.size, 0))
+    header = json.loads(os.pread(descriptor, length, _LENGTH.size).decode())
+    begin = _LENGTH.size + length
+    found = []
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            first, last = tensor["data_offsets"]
+            found.append(StoredTensor(name, tensor["dtype"], tuple(tensor["shape"]), begin + first, last - first))
+    return tuple(sorted(found, key=lambda tensor: (tensor.offset, tensor.size_bytes)))
 
 
 def check_safetensors(descriptor: int, size_bytes: int) -> str | None:

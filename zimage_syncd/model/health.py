@@ -77,11 +77,15 @@ class HealthResult:
     dtype: str = ""
     """Of the weights in memory, such as bfloat16."""
     timings_s: tuple[tuple[str, float], ...] = ()
-    """Named stages in order: import, load, generate, ..., each in seconds."""
+    """Named stages in order, each in seconds, such as files, import torch, import, read, transfer, text encoding,
+    denoising, decoding, save, and at last total: since the process was started. Weights are read while libraries are
+    imported, so the stages together may take longer than the total."""
     peak_memory_bytes: int = 0
     """Of the device (CUDA: max_memory_allocated; CPU: peak RSS)."""
     checked_files: int = 0
     """Files whose headers or content were looked at."""
+    checked_tensors: int = 0
+    """Tensors that were loaded and looked at: finite, and no weight matrix all zero."""
     picture: str = ""
     """Absolute path of the PNG; empty where there is none."""
     versions: tuple[tuple[str, str], ...] = ()

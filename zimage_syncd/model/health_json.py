@@ -90,6 +90,7 @@ def decode_result(document: bytes) -> HealthResult:
         timings_s=tuple((name, read.seconds("timings_s", value)) for name, value in read.pairs("timings_s")),
         peak_memory_bytes=read.integer("peak_memory_bytes", 0, MAX_SEED),
         checked_files=read.integer("checked_files", 0, MAX_SEED),
+        checked_tensors=read.integer("checked_tensors", 0, MAX_SEED),
         picture=read.text("picture", 0, MAX_PATH_CHARS),
         versions=tuple((name, read.string("versions", value)) for name, value in read.pairs("versions")),
     )

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import signal
 import sys
+from typing import NoReturn
 
 EXIT_REQUEST_INVALID = 3
 EXIT_ORPHANED = 4
@@ -37,32 +38,50 @@ def main(arguments: list[str]) -> int:
         return EXIT_PYTHON_TOO_OLD
     parser = argparse.ArgumentParser(prog="python -m zimage_syncd.probe", description=__doc__)
     parser.add_argument("--parent", type=int, help="process id to end with")
-    parent: int | None = parser.parse_args(arguments).parent
+    parser.add_argument("--plainly", default="", help="why the libraries' own loaders are to be used")
+    options = parser.parse_args(arguments)
+    parent: int | None = options.parent
     if parent is not None and not _end_with(parent):
         return EXIT_ORPHANED
     output = _claim_stdout()
     faulthandler.enable()
     if not __package__:
         _make_package_importable()
-    return _answer(output)
+    return _answer(output, options.plainly)
 
 
-def _answer(output: int) -> int:
+def _answer(output: int, plainly: str) -> int:
     from zimage_syncd.model import health_json  # noqa: PLC0415 (importable only now, when run by path)
     from zimage_syncd.probe import offline  # noqa: PLC0415
 
     offline.go_offline()
-    from zimage_syncd.probe import check  # noqa: PLC0415 (after the settings that libraries read when imported)
+    from zimage_syncd.probe import check, conclusion  # noqa: PLC0415 (after the settings that libraries read)
 
     try:
-        request = health_json.decode_request(sys.stdin.buffer.read(health_json.MAX_REQUEST_BYTES + 1))
+        asked = sys.stdin.buffer.read(health_json.MAX_REQUEST_BYTES + 1)
+        request = health_json.decode_request(asked)
     except health_json.HealthDocumentInvalid as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REQUEST_INVALID
-    document = health_json.encode_result(check.check(request))
+    try:
+        document = health_json.encode_result(check.check(request, plainly=plainly))
+    except conclusion.Again as error:
+        _start_again(asked, output, error.reason)
     with os.fdopen(output, "wb") as stream:
         stream.write(document)
     return 0
+
+
+def _start_again(asked: bytes, output: int, reason: str) -> NoReturn:
+    """Becomes a fresh process of the same number, which imports and loads as the libraries themselves do."""
+    sys.stderr.write(f"loading again with the libraries' own loaders, for {reason}\n")
+    sys.stderr.flush()
+    again = os.memfd_create("health-request")
+    os.write(again, asked)
+    os.lseek(again, 0, os.SEEK_SET)
+    os.dup2(again, 0)
+    os.dup2(output, 1)
+    os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--plainly", reason])  # noqa: S606
 
 
 def _claim_stdout() -> int:

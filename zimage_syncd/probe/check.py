@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
-from zimage_syncd.probe.conclusion import Concluded, Progress, first_line
+from zimage_syncd.probe.conclusion import Again, Concluded, Progress, first_line
+from zimage_syncd.probe.direct import NotDirect, plan_directly
 from zimage_syncd.probe.files import Examination, PipelineIndex, examine
+from zimage_syncd.probe.lean import lean_imports
+from zimage_syncd.probe.weights import Weights
 
 _STACK = ("torch", "diffusers", "transformers")
 
@@ -15,21 +19,36 @@ MAX_NAMED = 8
 """Damaged files that the detail names; the others are counted."""
 
 
-def check(request: HealthRequest) -> HealthResult:
-    """Does one health check, and never raises for what it finds."""
+def check(request: HealthRequest, *, plainly: str = "") -> HealthResult:
+    """Does one health check, and never raises for what it finds.
+
+    Args:
+        request: what to do.
+        plainly: why the libraries' own loaders are to be used; empty: they are only where nothing quicker is known.
+
+    Raises:
+        Again: the quick way came to a result that is only believed when the libraries' own way has come to it, too.
+    """
     progress = Progress()
     try:
-        detail = _check(request, progress)
+        detail = _check(request, progress, plainly)
     except Concluded as end:
+        if progress.direct and end.outcome in _DOUBTED:
+            raise Again(f"{end.outcome}: {end.detail}") from end
         return progress.result(end.outcome, end.detail)
     return progress.result(HealthOutcome.OK, detail)
 
 
-def _check(request: HealthRequest, progress: Progress) -> str:
+_DOUBTED = frozenset({HealthOutcome.WRONG_PICTURE, HealthOutcome.CRASHED})
+"""What a mistake in this project's own loader could look like."""
+
+
+def _check(request: HealthRequest, progress: Progress, plainly: str) -> str:
     """Returns what is to be said besides `ok`.
 
     Raises:
         Concluded: it is anything else.
+        Again: see `check`.
     """
     found = _check_files(request.directory, progress)
     if request.level is HealthLevel.FILES:
@@ -41,7 +60,36 @@ def _check(request: HealthRequest, progress: Progress) -> str:
     if pickled:
         reason = f"{', '.join(pickled)}: weights that are no safetensors can run code, and are never loaded"
         raise Concluded(HealthOutcome.NOT_APPLICABLE, reason)
-    return _load_and_draw(request, found.index, progress)
+    weights = None if plainly else _plan(request, found.index)
+    try:
+        # Until the end, for some of it is asked for only when modules are made, or called.
+        with lean_imports() if weights is not None and not _is_of_modelscope(request) else contextlib.nullcontext():
+            with progress.stage("import torch"):
+                from zimage_syncd.probe import generation  # noqa: PLC0415 (seconds)
+
+            said = generation.run(request, found.index, weights, progress)
+        return "; ".join(part for part in (said, f"loaded plainly, for {plainly}" if plainly else "") if part)
+    except (Concluded, Again):
+        raise
+    except Exception as error:
+        # A broken installation raises far more than ImportError: OSError for a library, RuntimeError for a version.
+        reason = _why_not(error)
+        if request.level is HealthLevel.AUTO:
+            return f"only files were checked: {reason}"
+        raise Concluded(HealthOutcome.MISSING_EXTRA, reason) from error
+
+
+def _plan(request: HealthRequest, index: PipelineIndex) -> tuple[Weights, ...] | None:
+    """What to read past the libraries' loaders; None where that is not to be done."""
+    try:
+        return plan_directly(request.directory, index)
+    except NotDirect:
+        return None
+
+
+def _is_of_modelscope(request: HealthRequest) -> bool:
+    """Whether its user loads it with modelscope's class, whose import needs far more."""
+    return request.layout.startswith("modelscope") and importlib.util.find_spec("modelscope") is not None
 
 
 def _check_files(directory: str, progress: Progress) -> Examination:
@@ -52,24 +100,6 @@ def _check_files(directory: str, progress: Progress) -> Examination:
         more = f"; and {len(found.damage) - MAX_NAMED} more" if len(found.damage) > MAX_NAMED else ""
         raise Concluded(HealthOutcome.FILES_DAMAGED, "; ".join(found.damage[:MAX_NAMED]) + more)
     return found
-
-
-def _load_and_draw(request: HealthRequest, index: PipelineIndex, progress: Progress) -> str:
-    try:
-        with progress.stage("import"):
-            # Imports torch, diffusers and transformers: seconds, and hundreds of megabytes.
-            from zimage_syncd.probe import generation  # noqa: PLC0415
-
-            pipeline_class = generation.prepare(request, index, progress)
-    except Concluded:
-        raise
-    except Exception as error:
-        # A broken installation raises far more than ImportError: OSError for a library, RuntimeError for a version.
-        reason = _why_not(error)
-        if request.level is HealthLevel.AUTO:
-            return f"only files were checked: {reason}"
-        raise Concluded(HealthOutcome.MISSING_EXTRA, reason) from error
-    return generation.run(request, index, pipeline_class, progress)
 
 
 def _why_not(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -27,6 +28,18 @@ class Concluded(Exception):
         self.detail = detail
 
 
+class Again(Exception):
+    """The quick way of loading came to nothing that could be believed; the libraries' own way is to be gone.
+
+    Attributes:
+        reason: what came out, for people.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(slots=True)
 class Progress:
     """What was done so far; becomes the result."""
@@ -47,6 +60,10 @@ class Progress:
     """Absolute path of the PNG; empty where there is none."""
     versions: dict[str, str] = field(default_factory=dict)
     """Libraries and their versions."""
+    direct: bool = False
+    """Whether the weights went straight to the device, past the libraries' own loaders."""
+    checked_tensors: int = 0
+    """As in `HealthResult`."""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -59,19 +76,27 @@ class Progress:
 
     def result(self, outcome: HealthOutcome, detail: str) -> HealthResult:
         """The document to answer with."""
-        total_s = round(sum(seconds for _, seconds in self.timings_s), 3)
         return HealthResult(
             outcome=outcome,
             level=self.level,
             detail=detail,
             device=self.device,
             dtype=self.dtype,
-            timings_s=(*self.timings_s, ("total", total_s)),
+            timings_s=(*self.timings_s, ("total", round(age_s(), 3))),
             peak_memory_bytes=self.peak_memory_bytes or resident_peak_bytes(),
             checked_files=self.checked_files,
+            checked_tensors=self.checked_tensors,
             picture=self.picture,
             versions=tuple(sorted(self.versions.items())),
         )
+
+
+def age_s() -> float:
+    """Seconds since this process was started, by the kernel's clock ticks (proc_pid_stat(5), starttime)."""
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as stream:
+        after_name = stream.read().rpartition(")")[2].split()
+    started_s = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - started_s, 0.0)
 
 
 def resident_peak_bytes() -> int:

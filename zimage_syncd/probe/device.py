@@ -28,6 +28,11 @@ class Device:
     dtype: torch.dtype
     """What the weights are converted to while they are loaded."""
 
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it has memory of its own."""
+        return self.name != "cpu"
+
 
 def choose(wanted: str, weights_bytes: int) -> Device:
     """Picks the device.

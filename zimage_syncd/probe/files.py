@@ -28,6 +28,8 @@ class Component:
     """Its directory."""
     library: str
     """Where its class is from: diffusers, transformers, or one of diffusers' pipeline modules."""
+    class_name: str
+    """The class, in that library."""
     weights_bytes: int
     """Of its safetensors files."""
     only_pickles: bool
@@ -143,7 +145,7 @@ def _read_index(directory: str, values: object, found: Examination) -> str | Non
         if name.startswith("_") or not _names_a_class(entry):
             continue
         if os.path.isdir(os.path.join(directory, name)):
-            components.append(_component(directory, name, entry[0]))
+            components.append(_component(directory, name, entry[0], entry[1]))
         else:
             missing.append(name)
     found.index = PipelineIndex(class_name if isinstance(class_name, str) else "", tuple(components))
@@ -155,7 +157,7 @@ def _names_a_class(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
 
 
-def _component(directory: str, name: str, library: str) -> Component:
+def _component(directory: str, name: str, library: str, class_name: str) -> Component:
     weights_bytes, safe, pickled = 0, False, False
     with os.scandir(os.path.join(directory, name)) as entries:
         for entry in entries:
@@ -163,4 +165,4 @@ def _component(directory: str, name: str, library: str) -> Component:
                 safe = True
                 weights_bytes += entry.stat().st_size if entry.is_file() else 0
             pickled = pickled or entry.name.endswith(_PICKLES)
-    return Component(name, library, weights_bytes, pickled and not safe)
+    return Component(name, library, class_name, weights_bytes, pickled and not safe)

@@ -1,49 +1,47 @@
-"""The levels `load` and `generate`. Imports torch, so it is imported only when one of them is to be done."""
+"""The levels `load` and `generate`. Imports torch, so it is imported only when one of them is to be done.
+
+diffusers and transformers take several times as long to import as torch. Where the pipeline is known here, the weights
+are read in the meantime.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
-from diffusers import DiffusionPipeline
 
 from zimage_syncd import __version__
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest
-from zimage_syncd.probe import device, picture, pipeline
-from zimage_syncd.probe.conclusion import Concluded, Progress, first_line
+from zimage_syncd.probe import device, direct, picture, tensors, warm_up
+from zimage_syncd.probe.conclusion import Again, Concluded, Progress, first_line
 from zimage_syncd.probe.files import PipelineIndex
+from zimage_syncd.probe.reading import Reading
+from zimage_syncd.probe.weights import Weights
 
-PipelineClass = type[DiffusionPipeline]
-
-
-def prepare(request: HealthRequest, index: PipelineIndex, progress: Progress) -> PipelineClass:
-    """Imports the pipeline's class and notes the versions of what took part.
-
-    Raises:
-        Concluded: not_applicable, where nothing of the installed libraries fits.
-    """
-    progress.versions = {"python": platform.python_version(), "zimage-syncd": __version__, **pipeline.versions()}
-    pipeline.refuse_foreign_parts(index)
-    pipeline_class, name = pipeline.find_class(index, request.layout)
-    if name.startswith("modelscope."):
-        progress.versions["modelscope"] = importlib.metadata.version("modelscope")
-    progress.versions["class"] = name
-    return pipeline_class
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 
-def run(request: HealthRequest, index: PipelineIndex, pipeline_class: PipelineClass, progress: Progress) -> str:
+def run(request: HealthRequest, index: PipelineIndex, weights: tuple[Weights, ...] | None, progress: Progress) -> str:
     """Loads, and draws where that was asked for or can be afforded.
+
+    Args:
+        request: what to do.
+        index: what the snapshot's `model_index.json` says.
+        weights: what to read past the libraries' loaders; None: they do it all.
+        progress: is added to.
 
     Returns:
         What is to be said besides `ok`.
 
     Raises:
         Concluded: it is anything else.
+        Again: the quick way did not get to its end.
+        Exception: the libraries cannot be imported.
     """
     weights_bytes = sum(part.weights_bytes for part in index.components)
-    place = device.choose(request.device, weights_bytes)
+    with progress.stage("device"):
+        place = device.choose(request.device, weights_bytes)
     progress.device, progress.dtype = place.label, str(place.dtype).removeprefix("torch.")
     level, reason = request.level, ""
     if level is HealthLevel.AUTO:
@@ -51,23 +49,31 @@ def run(request: HealthRequest, index: PipelineIndex, pipeline_class: PipelineCl
     if level is HealthLevel.FILES:
         return f"only files were checked: {reason}"
     try:
-        loaded = _load(request, pipeline_class, place, progress)
-        if level is HealthLevel.LOAD:
-            return reason
-        return _generate(request, loaded, place, progress)
+        loaded = (
+            _load_by_library(request, index, place, progress)
+            if weights is None
+            else _load_directly(request, index, Reading(weights, place), place, progress)
+        )
+        if level is HealthLevel.GENERATE:
+            reason = _generate(request, loaded, place, progress)
     finally:
         progress.peak_memory_bytes = device.peak_memory_bytes(place)
+    return reason
 
 
-def _load(
-    request: HealthRequest, pipeline_class: PipelineClass, place: device.Device, progress: Progress
+def _load_by_library(
+    request: HealthRequest, index: PipelineIndex, place: device.Device, progress: Progress
 ) -> DiffusionPipeline:
+    with progress.stage("import"):
+        from zimage_syncd.probe import pipeline  # noqa: PLC0415 (diffusers and transformers)
+
+        pipeline_class = pipeline.prepare(request, index, progress)
     progress.level = HealthLevel.LOAD
     try:
         with progress.stage("load"):
             loaded = pipeline.load(pipeline_class, request.directory, place)
         with progress.stage("check tensors"):
-            pipeline.refuse_bad_tensors(loaded)
+            progress.checked_tensors = tensors.refuse_bad_tensors(pipeline.tensors_of(loaded))
     except Concluded:
         raise
     except Exception as error:
@@ -75,9 +81,59 @@ def _load(
     return loaded
 
 
-def _generate(request: HealthRequest, loaded: DiffusionPipeline, place: device.Device, progress: Progress) -> str:
+def _load_directly(
+    request: HealthRequest, index: PipelineIndex, reading: Reading, place: device.Device, progress: Progress
+) -> DiffusionPipeline:
+    """Imports while the weights are being read.
+
+    Raises:
+        Concluded: load_failed or for want of memory, neither of which can come from this way of loading.
+        Again: for everything else.
+    """
+    progress.level, progress.direct = HealthLevel.LOAD, True
+    warming = warm_up.begin(place)
     try:
-        with progress.stage("generate"):
+        with progress.stage("import"):
+            classes = _import_classes(request, index, progress)
+        with progress.stage("transfer"):
+            read = _finish(reading, place)
+        progress.timings_s.insert(-1, ("read", round(reading.read_s, 3)))
+        with progress.stage("check tensors"):
+            progress.checked_tensors = tensors.refuse_bad_tensors(
+                (f"{component}: {name}", tensor, True) for component, found in read.items()
+                for name, tensor in found.items()
+            )  # fmt: skip
+        with progress.stage("assemble"):
+            return direct.assemble(request.directory, classes, read, place.name)
+    except Concluded:
+        raise
+    except Exception as error:
+        raise Again(first_line(error)) from error
+    finally:
+        reading.stop()
+        warming.join()
+
+
+def _finish(reading: Reading, place: device.Device) -> dict[str, dict[str, Any]]:
+    try:
+        return reading.finish()
+    except Concluded:
+        raise
+    except Exception as error:
+        raise device.conclude(error, place, HealthOutcome.LOAD_FAILED) from error
+
+
+def _import_classes(request: HealthRequest, index: PipelineIndex, progress: Progress) -> dict[str, Any]:
+    from zimage_syncd.probe import pipeline  # noqa: PLC0415 (diffusers and transformers)
+
+    return {**direct.import_classes(index), "": pipeline.prepare(request, index, progress)}
+
+
+def _generate(request: HealthRequest, loaded: DiffusionPipeline, place: device.Device, progress: Progress) -> str:
+    from zimage_syncd.probe import pipeline, stages  # noqa: PLC0415 (diffusers and transformers)
+
+    try:
+        with stages.timed(loaded, progress):
             image = pipeline.draw(loaded, request)
     except Concluded:
         raise

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.metadata
 import inspect
+import platform
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import diffusers
@@ -16,10 +19,31 @@ import numpy
 import torch
 import transformers
 
+from zimage_syncd import __version__
 from zimage_syncd.model.health import HealthOutcome, HealthRequest
-from zimage_syncd.probe.conclusion import Concluded
+from zimage_syncd.probe.conclusion import Concluded, Progress
 from zimage_syncd.probe.device import Device
 from zimage_syncd.probe.files import PipelineIndex
+
+
+def prepare(request: HealthRequest, index: PipelineIndex, progress: Progress) -> type[diffusers.DiffusionPipeline]:
+    """Finds the class that a user of this layout loads the pipeline with, and notes the versions of what takes part.
+
+    Args:
+        request: its layout decides: those of ModelScope take modelscope's class of the same name, where it has one.
+        index: the snapshot's.
+        progress: gets the versions.
+
+    Raises:
+        Concluded: not_applicable, where nothing of the installed libraries fits.
+    """
+    progress.versions = {"python": platform.python_version(), "zimage-syncd": __version__, **_versions()}
+    refuse_foreign_parts(index)
+    pipeline_class, name = find_class(index, request.layout)
+    if name.startswith("modelscope."):
+        progress.versions["modelscope"] = importlib.metadata.version("modelscope")
+    progress.versions["class"] = name
+    return pipeline_class
 
 
 def find_class(index: PipelineIndex, layout: str) -> tuple[type[diffusers.DiffusionPipeline], str]:
@@ -81,20 +105,20 @@ def load(
     return pipeline.to(device.name)
 
 
-def refuse_bad_tensors(pipeline: diffusers.DiffusionPipeline) -> None:
-    """Checks that every weight was loaded and is finite.
+def tensors_of(pipeline: diffusers.DiffusionPipeline) -> Iterator[tuple[str, torch.Tensor, bool]]:
+    """All weights of all components, as `refuse_bad_tensors` takes them.
 
     Raises:
-        Concluded: load_failed, with the first tensor that is not.
+        Concluded: load_failed, for a tensor that no file has.
     """
     for component, module in sorted(pipeline.components.items()):
         if not isinstance(module, torch.nn.Module):
             continue
+        weights = {name for name, _ in module.named_parameters()}
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             if tensor.is_meta:
                 raise Concluded(HealthOutcome.LOAD_FAILED, f"{component}: no file has the tensor {name}")
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise Concluded(HealthOutcome.LOAD_FAILED, f"{component}: the tensor {name} holds NaN or infinity")
+            yield f"{component}: {name}", tensor, name in weights
 
 
 def draw(pipeline: diffusers.DiffusionPipeline, request: HealthRequest) -> numpy.ndarray[Any, Any]:
@@ -133,7 +157,7 @@ def draw(pipeline: diffusers.DiffusionPipeline, request: HealthRequest) -> numpy
     return image
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Of the libraries that took part."""
     return {
         "diffusers": diffusers.__version__,

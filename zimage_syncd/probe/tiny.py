@@ -58,7 +58,7 @@ def build(directory: str, seed: int = 0) -> list[str]:
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0),
         vae=_autoencoder(generator),
         text_encoder=_text_encoder(generator),
-        tokenizer=_tokenizer(),
+        tokenizer=tokenizer(),
         transformer=_transformer(generator),
     )
     pipeline.save_pretrained(directory, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
@@ -83,7 +83,7 @@ def _transformer(generator: torch.Generator) -> ZImageTransformer2DModel:
         axes_dims=[8, 12, 12],
         axes_lens=[1024, 512, 512],
     )
-    _fill(model, generator)
+    fill(model, generator)
     return model.to(torch.float32).eval()
 
 
@@ -102,7 +102,7 @@ def _text_encoder(generator: torch.Generator) -> Qwen3Model:
         eos_token_id=None,
     )
     model = Qwen3Model(config)
-    _fill(model, generator)
+    fill(model, generator)
     return model.to(torch.bfloat16).eval()
 
 
@@ -122,11 +122,11 @@ def _autoencoder(generator: torch.Generator) -> AutoencoderKL:
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
-    _fill(model, generator)
+    fill(model, generator)
     return model.to(torch.bfloat16).eval()
 
 
-def _fill(model: torch.nn.Module, generator: torch.Generator) -> None:
+def fill(model: torch.nn.Module, generator: torch.Generator) -> None:
     """Normal weights scaled by their fan-in, ones for norms, zeros for biases, in the order of the names.
 
     So activations stay near one through all layers, and the picture is neither constant nor NaN.
@@ -139,10 +139,11 @@ def _fill(model: torch.nn.Module, generator: torch.Generator) -> None:
                 tensor.fill_(1.0)
             else:
                 fan_in = math.prod(tensor.shape[1:])
-                tensor.copy_(torch.randn(tensor.shape, generator=generator) / math.sqrt(fan_in))
+                noise = torch.randn(tensor.shape, generator=generator, device=generator.device)
+                tensor.copy_(noise / math.sqrt(fan_in))
 
 
-def _tokenizer() -> PreTrainedTokenizerBase:
+def tokenizer() -> PreTrainedTokenizerBase:
     """Qwen2's tokenizer with one token for each byte and no merges.
 
     It goes through files because the constructors of transformers 4 and 5 differ, and their files do not.

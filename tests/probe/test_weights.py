@@ -1,0 +1,148 @@
+"""Which bytes are which tensors: every byte of every tensor is read once, into its place, in the model's dtype."""
+
+import json
+import os
+import random
+import struct
+import sys
+
+import pytest
+
+from tests.support.safetensors_edit import write_safetensors
+from zimage_syncd.probe import weights
+from zimage_syncd.probe.weights import WeightsUnclear, find_weights
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "part").mkdir()
+    return tmp_path / "part"
+
+
+def test_a_component_without_weights_has_none(place):
+    (place / "tokenizer.json").write_text("{}")
+    assert find_weights(str(place.parent), "part").tensors == ()
+
+
+def test_every_byte_is_in_one_piece_and_pieces_are_as_small_as_asked(place, monkeypatch):
+    monkeypatch.setattr(weights, "PIECE_BYTES", 1000)
+    chosen = random.Random(5)
+    sizes = [0, 1, 7, 16, 999, 1000, 1001, 5003, *(chosen.randrange(3000) for _ in range(40))]
+    tensors = {f"t{number}": ("U8", [size], chosen.randbytes(size)) for number, size in enumerate(sizes)}
+    write_safetensors(str(place / "model.safetensors"), tensors)
+    found = find_weights(str(place.parent), "part")
+    content = (place / "model.safetensors").read_bytes()
+    made = [bytearray(stored.size_bytes) for stored in found.tensors]
+    covered = 0
+    for piece in found.pieces:
+        assert 0 < piece.size_bytes <= 1000
+        read = content[piece.offset : piece.offset + piece.size_bytes]
+        for part in piece.parts:
+            assert part.first_byte % 16 == 0
+            made[part.tensor][part.first_byte : part.first_byte + part.size_bytes] = read[
+                part.piece_offset : part.piece_offset + part.size_bytes
+            ]
+            covered += part.size_bytes
+    assert covered == sum(sizes)
+    assert {stored.name: bytes(data) for stored, data in zip(found.tensors, made, strict=True)} == {
+        name: data for name, (_, _, data) in tensors.items()
+    }
+
+
+def test_shards_are_those_of_the_index_and_others_are_left_alone(place):
+    for name in ("one", "two", "other"):
+        write_safetensors(str(place / f"{name}.safetensors"), {name: ("F32", [2], bytes(8))})
+    index = {"weight_map": {"one": "one.safetensors", "two": "two.safetensors"}}
+    (place / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    assert [stored.name for stored in find_weights(str(place.parent), "part").tensors] == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["model.fp16.safetensors", "pytorch_lora_weights.safetensors"])
+def test_unusual_names_are_for_the_libraries(place, name):
+    write_safetensors(str(place / name), {"one": ("F32", [2], bytes(8))})
+    with pytest.raises(WeightsUnclear):
+        find_weights(str(place.parent), "part")
+
+
+@pytest.mark.parametrize("shard", ["../elsewhere.safetensors", "/etc/passwd", 3])
+def test_an_index_names_files_of_its_own_directory_only(place, shard):
+    (place / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"one": shard}}))
+    with pytest.raises(WeightsUnclear):
+        find_weights(str(place.parent), "part")
+
+
+def test_a_tensor_in_two_shards_and_eight_bit_floats_are_for_the_libraries(place):
+    for name in ("one", "two"):
+        write_safetensors(str(place / f"{name}.safetensors"), {"same": ("F32", [2], bytes(8))})
+    index = {"weight_map": {"same": "one.safetensors", "more": "two.safetensors"}}
+    (place / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(WeightsUnclear, match="several"):
+        find_weights(str(place.parent), "part")
+    (place / "model.safetensors.index.json").unlink()
+    write_safetensors(str(place / "model.safetensors"), {"small": ("F8_E4M3", [8], bytes(8))})
+    with pytest.raises(WeightsUnclear, match="F8_E4M3"):
+        find_weights(str(place.parent), "part")
+
+
+@pytest.mark.probe
+def test_tensors_arrive_whole_converted_and_from_any_offset(place, monkeypatch):
+    import torch
+
+    from zimage_syncd.probe import reading
+    from zimage_syncd.probe.device import Device
+
+    monkeypatch.setattr(weights, "PIECE_BYTES", 512)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 512)
+    generator = torch.Generator().manual_seed(3)
+    half = torch.randn(33, 7, generator=generator).to(torch.bfloat16)
+    single = torch.randn(500, generator=generator)
+    tensors = {
+        "a odd": ("U8", [3], b"abc"),  # what follows begins where no float may
+        "b half": ("BF16", [33, 7], half.view(torch.uint8).numpy().tobytes()),
+        "c single": ("F32", [500], single.view(torch.uint8).numpy().tobytes()),
+        "d number": ("F32", [], struct.pack("<f", 2.5)),
+        "e empty": ("F32", [0, 4], b""),
+        "f whole": ("I64", [2], struct.pack("<2q", -1, 2**40)),
+    }
+    write_safetensors(str(place / "model.safetensors"), tensors)
+    found = find_weights(str(place.parent), "part")
+    assert len(found.pieces) > 4
+    read = reading.Reading([found], Device("cpu", "cpu", torch.bfloat16)).finish()["part"]
+    assert list(read) == list(tensors)
+    assert bytes(read["a odd"].tolist()) == b"abc"
+    assert torch.equal(read["b half"], half)
+    assert torch.equal(read["c single"], single.to(torch.bfloat16))
+    assert read["d number"].shape == ()
+    assert read["d number"].item() == 2.5
+    assert read["e empty"].shape == (0, 4)
+    assert read["f whole"].tolist() == [-1, 2**40]
+
+
+@pytest.mark.probe
+def test_a_file_that_ends_early_is_named(place):
+    import torch
+
+    from zimage_syncd.model.health import HealthOutcome
+    from zimage_syncd.probe.conclusion import Concluded
+    from zimage_syncd.probe.device import Device
+    from zimage_syncd.probe.reading import Reading
+
+    path = place / "model.safetensors"
+    write_safetensors(str(path), {"one": ("F32", [2500], bytes(10_000))})
+    found = find_weights(str(place.parent), "part")
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(Concluded) as caught:
+        Reading([found], Device("cpu", "cpu", torch.float32)).finish()
+    assert caught.value.outcome is HealthOutcome.LOAD_FAILED
+    assert str(path) in caught.value.detail
+    os.unlink(path)
+    with pytest.raises(Concluded, match="No such file"):
+        Reading([found], Device("cpu", "cpu", torch.float32)).finish()
+
+
+def test_finding_weights_needs_no_torch():
+    code = "import sys, zimage_syncd.probe.direct, zimage_syncd.probe.weights; print('torch' in sys.modules)"
+    import subprocess
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "False"

@@ -1,0 +1,166 @@
+"""Loads the pipeline that this project is for without its libraries' loaders: `ZImagePipeline` and its five components.
+
+The weights come from `reading.py`; here are the modules that they belong to. What is not exactly as known raises
+`NotDirect`, and the libraries' own way is taken: it is slower and knows everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zimage_syncd.probe.files import PipelineIndex
+from zimage_syncd.probe.weights import Weights, WeightsUnclear, find_weights
+
+PIPELINE = "ZImagePipeline"
+
+_CLASSES = {
+    "scheduler": ("diffusers", frozenset({"FlowMatchEulerDiscreteScheduler"})),
+    "text_encoder": ("transformers", frozenset({"Qwen3Model"})),
+    "tokenizer": ("transformers", frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"})),
+    "transformer": ("diffusers", frozenset({"ZImageTransformer2DModel"})),
+    "vae": ("diffusers", frozenset({"AutoencoderKL"})),
+}
+
+
+class NotDirect(Exception):
+    """Something is not as this module knows it; the message says what."""
+
+
+def plan_directly(directory: str, index: PipelineIndex) -> tuple[Weights, ...]:
+    """Which bytes to read for a pipeline that is known here. Needs no torch.
+
+    Args:
+        directory: absolute path of the snapshot.
+        index: what its `model_index.json` says.
+
+    Returns:
+        One item for each component that has weights.
+
+    Raises:
+        NotDirect: the pipeline, a component's class or the arrangement of files is another one.
+    """
+    if index.class_name != PIPELINE:
+        raise NotDirect(f"{index.class_name} is loaded by its own library")
+    if {part.name for part in index.components} != set(_CLASSES):
+        raise NotDirect(f"its components are {', '.join(part.name for part in index.components)}")
+    for part in index.components:
+        library, names = _CLASSES[part.name]
+        if part.library != library or part.class_name not in names:
+            raise NotDirect(f"{part.name} is a {part.library}.{part.class_name}")
+    try:
+        found = [find_weights(directory, part.name) for part in index.components]
+    except (WeightsUnclear, OSError, ValueError, LookupError, TypeError) as error:
+        raise NotDirect(str(error)) from error
+    return tuple(weights for weights in found if weights.tensors)
+
+
+def import_classes(index: PipelineIndex) -> dict[str, Any]:
+    """The classes of the components, by their directories' names."""
+    import diffusers  # noqa: PLC0415 (the caller decides how it is imported)
+    import transformers  # noqa: PLC0415
+
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    return {part.name: getattr(libraries[part.library], part.class_name) for part in index.components}
+
+
+def assemble(
+    directory: str, classes: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Any]], device_name: str
+) -> Any:
+    """Makes the pipeline from tensors that are where they belong.
+
+    Args:
+        directory: absolute path of the snapshot.
+        classes: from `import_classes`, and that of the pipeline at `""`.
+        tensors: of `Reading.finish`; every one is used or accounted for.
+        device_name: where they are.
+
+    Returns:
+        A `DiffusionPipeline` in evaluation mode.
+
+    Raises:
+        NotDirect: tensors and modules do not belong together one to one.
+    """
+    components: dict[str, Any] = {}
+    for name, kind in classes.items():
+        if not name:
+            continue
+        place = f"{directory}/{name}"
+        if name in tensors:
+            module = _empty_module(place, kind)
+            _fill(name, module, dict(tensors[name]), device_name)
+            components[name] = module.eval()
+        else:
+            components[name] = kind.from_pretrained(place, local_files_only=True)
+    pipeline = classes[""](**components)
+    pipeline.register_to_config(_name_or_path=directory)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _empty_module(place: str, kind: Any) -> Any:
+    """The module with its parameters on no device; buffers that no file has are made anew by `_fill`."""
+    import torch  # noqa: PLC0415
+    from torch.overrides import TorchFunctionMode  # noqa: PLC0415
+
+    class Unfilled(TorchFunctionMode):  # type: ignore[misc]  # torch may not be installed where this is checked
+        """Fills nothing with numbers: all of them come from files, and `meta` has no place for any."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            del types
+            named = kwargs or {}
+            if getattr(func, "__module__", None) == "torch.nn.init":
+                return args[0] if args else named["tensor"]
+            return func(*args, **named)
+
+    by_diffusers = hasattr(kind, "load_config")
+    settings = (kind.load_config if by_diffusers else kind.config_class.from_pretrained)(place, local_files_only=True)
+    with torch.device("meta"), Unfilled():
+        return kind.from_config(settings) if by_diffusers else kind(settings)
+
+
+def _fill(component: str, module: Any, tensors: dict[str, Any], device_name: str) -> None:
+    """Puts the tensors into the module, and checks that nothing is missing or left over."""
+    expected = set(module.state_dict())
+    given = _rename(component, module, tensors, expected)
+    tied = set(getattr(module, "_tied_weights_keys", None) or ())
+    missing = expected - set(given) - tied
+    if missing:
+        raise NotDirect(f"{component}: no file has {min(missing)} (and {len(missing) - 1} more)")
+    wrong = [name for name, value in module.state_dict().items() if name in given and given[name].shape != value.shape]
+    if wrong:
+        raise NotDirect(f"{component}: {wrong[0]} is of another shape in the file")
+    module.load_state_dict(given, strict=False, assign=True)
+    if hasattr(module, "tie_weights"):
+        module.tie_weights()
+    _make_buffers(component, module, device_name)
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if value.is_meta:
+            raise NotDirect(f"{component}: no file has {name}")
+
+
+def _rename(component: str, module: Any, tensors: dict[str, Any], expected: set[str]) -> dict[str, Any]:
+    """Names as the class has them: a model that was saved with a head has its own prefix before all of them."""
+    prefix = f"{getattr(module, 'base_model_prefix', '')}."
+    given = {name if name in expected else name.removeprefix(prefix): value for name, value in tensors.items()}
+    left_over = sorted(set(given) - expected - _HEADS)
+    if left_over or len(given) != len(tensors):
+        raise NotDirect(f"{component}: the class has no {', '.join(left_over[:3]) or 'room for doubled names'}")
+    return {name: value for name, value in given.items() if name in expected}
+
+
+_HEADS = frozenset({"lm_head.weight"})
+"""Tensors of a language model that a text encoder has no use for."""
+
+
+def _make_buffers(component: str, module: Any, device_name: str) -> None:
+    """Buffers that are computed, not stored: the frequencies of rotary embeddings."""
+    for name, part in module.named_modules():
+        empty = [key for key, value in part.named_buffers(recurse=False) if value.is_meta]
+        if not empty:
+            continue
+        if not (type(part).__name__.endswith("RotaryEmbedding") and hasattr(part, "config")):
+            raise NotDirect(f"{component}: the buffer {name}.{empty[0]} is in no file")
+        made = dict(type(part)(config=part.config).named_buffers(recurse=False))
+        for key in empty:
+            part.register_buffer(key, made[key].to(device_name), persistent=False)
