@@ -12,7 +12,7 @@ from zimage_syncd.model.health import HealthLevel, HealthOutcome  # noqa: E402 (
 from zimage_syncd.probe import device, pipeline  # noqa: E402
 from zimage_syncd.probe.conclusion import Concluded  # noqa: E402
 from zimage_syncd.probe.files import examine  # noqa: E402
-from zimage_syncd.probe.tensors import refuse_bad_tensors
+from zimage_syncd.probe.tensors import refuse_bad_tensors  # noqa: E402
 
 pytestmark = pytest.mark.probe
 

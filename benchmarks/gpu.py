@@ -1,0 +1,291 @@
+"""A full-size model on a machine with a GPU: the health check beside a plain script, and 33 GB there and back.
+
+    python -m benchmarks.gpu --place /dev/shm --disk /var/tmp                 everything, at full size
+    python -m benchmarks.gpu --place /tmp --scale tiny --only pictures        the same steps with a model of 6 MB
+
+Each part prints its table; the twin (benchmarks/twin.py) is built once and stays in the place, so that parts can be run
+one after the other. Needs torch with CUDA for full size; `transfer` needs SeaweedFS, s5cmd and b3sum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.harness import Case, Harness
+from benchmarks.server import BenchServer, bench_server
+from benchmarks.twin import COMMIT, REPO
+
+_HERE = Path(__file__).parent
+_PLAIN = str(_HERE / "gpu_plain.py")
+_PROBE = str(_HERE.parent / "zimage_syncd" / "probe" / "__main__.py")
+_NAME = "models--" + REPO.replace("/", "--")
+
+
+def main() -> None:
+    """Builds the twin where it is missing, then measures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--place", type=Path, required=True, help="for the twin, the server and one destination")
+    parser.add_argument("--disk", type=Path, help="for the other destination; left out where it is not given")
+    parser.add_argument("--scale", choices=("full", "tiny"), default="full")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", action="append", default=[], help="imports, pictures, load, damage, transfer, reset")
+    parser.add_argument("--json", type=Path, help="where all samples are written to")
+    options = parser.parse_args()
+    bench = GpuBench(options.place, options.disk, options.scale, options.runs)
+    for name, part in bench.parts():
+        if name in options.only or not options.only:
+            part()
+    if options.json is not None:
+        bench.harness.save(options.json)
+
+
+class GpuBench:
+    """What is measured."""
+
+    def __init__(self, place: Path, disk: Path | None, scale: str, runs: int) -> None:
+        self._place, self._disk, self._runs = place, disk, runs
+        self._home = place / "twin"
+        self._small = scale == "tiny"
+        if not self._home.exists():
+            began_s = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "benchmarks.twin", str(self._home), "--scale", scale], check=True)
+            print(f"the twin was built in {time.perf_counter() - began_s:.0f} s", flush=True)
+        self._snapshot = self._home / "hub" / _NAME / "snapshots" / COMMIT
+        self._bytes = sum(path.stat().st_size for path in self._snapshot.rglob("*") if path.is_file())
+        environment = {**os.environ, "PYTHONPATH": f"{_HERE.parent}:{os.environ.get('PYTHONPATH', '')}"}
+        self.harness = Harness(environment)
+
+    def parts(self) -> list[tuple[str, Callable[[], None]]]:
+        """Names, and what they do."""
+        return [
+            ("imports", self._imports),
+            ("pictures", self._pictures),
+            ("load", self._loads),
+            ("damage", self._damage),
+            ("transfer", self._transfer),
+            ("reset", self._resets),
+        ]
+
+    def _imports(self) -> None:
+        lean = (
+            "from zimage_syncd.probe.lean import lean_imports\n"
+            "with lean_imports():\n"
+            "    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel\n"
+            "    from diffusers import ZImagePipeline\n"
+            "    from transformers import Qwen2Tokenizer, Qwen3Model\n"
+        )
+        plain = "from diffusers import ZImagePipeline"
+        self.harness.run("imports", [self._python("ours", "-c", lean), self._python("plain", "-c", plain)], self._runs)
+
+    def _pictures(self) -> None:
+        """Whole processes; every picture of one size is to be the same one."""
+        sizes = [(64, 2)] if self._small else [(512, 4), (1024, 9)]
+        pictures: dict[str, set[str]] = {}
+        told: list[str] = []
+        cases = []
+        for size, steps in sizes:
+            target = self._place / f"picture-{size}.png"
+            request = self._request("generate", size, steps, target)
+
+            def keep(size: int = size, target: Path = target) -> None:
+                pictures.setdefault(str(size), set()).add(_pixels(target))
+                target.unlink()
+
+            def tell(keep: Callable[[], None] = keep) -> None:
+                told.append((self._place / "answer.json").read_text())
+                keep()
+
+            ours = ["sh", "-c", f'exec "$0" {_PROBE} < {request} > {self._place}/answer.json', sys.executable]
+            plain = self._python("", _PLAIN, "picture", str(self._snapshot), str(size), str(steps), str(target))
+            cases.append(Case(f"ours, {size} px, {steps} steps", [ours], self._bytes, after=tell))
+            cases.append(Case(f"plain, {size} px, {steps} steps", plain.commands, self._bytes, after=keep))
+        self.harness.run("a picture, whole process", cases, self._runs)
+        for answer in told:
+            result = json.loads(answer)
+            print(result["outcome"], result["detail"], dict(result["timings_s"]), result["peak_memory_bytes"])
+        print("pictures alike:", {size: len(seen) == 1 for size, seen in pictures.items()}, flush=True)
+
+    def _loads(self) -> None:
+        """Load alone: everything is imported before; each in a process of its own."""
+        for _ in range(self._runs):
+            for how in ("directly", "plainly"):
+                subprocess.run([sys.executable, _PLAIN, how, str(self._snapshot)], check=True, env=self._environment())
+
+    def _damage(self) -> None:
+        size = ("64", "2") if self._small else ("512", "4")
+        command = [sys.executable, str(_HERE / "gpu_damage.py"), str(self._snapshot), *size]
+        subprocess.run(command, check=True, env=self._environment())
+
+    def _transfer(self) -> None:
+        with bench_server(self._place / "server") as server:
+            self._use(server)
+            config = self._config(server)
+            self._command(config, "init")
+            self._timed("backup", config, "backup")
+            verify = Case("ours", [self._ours(config, "verify", "--deep")], self._bytes)
+            hashing = Case("b3sum", [["sh", "-c", f"b3sum {self._home}/hub/{_NAME}/blobs/*"]], self._bytes)
+            self.harness.run("deep verification in RAM", [verify, hashing], self._runs)
+            self.harness.run("restore in RAM", self._restores(config, server, self._home), self._runs)
+            self._timed("restore", config, "restore")
+            if self._disk is not None:
+                self._to_disk(server)
+
+    def _restores(self, config: Path, server: BenchServer, home: Path) -> list[Case]:
+        there = self._place / "copy"
+        s5cmd = ["s5cmd", "--endpoint-url", server.endpoint(tls=False), "cp", "s3://weights/zimage/blobs/*", f"{there}/"]
+
+        def clear() -> None:
+            shutil.rmtree(there, ignore_errors=True)
+            shutil.rmtree(home / "hub", ignore_errors=True)
+
+        hashed = ["sh", "-c", f"find {there} -type f -print0 | xargs -0 b3sum"]
+        return [
+            Case("ours, verified", [self._ours(config, "restore")], self._bytes, before=clear),
+            Case("s5cmd", [s5cmd], self._bytes, before=clear, after=clear),
+            Case("s5cmd + b3sum", [s5cmd, hashed], self._bytes, before=clear, after=clear),
+        ]
+
+    def _to_disk(self, server: BenchServer) -> None:
+        """Durable: what the program says is restored has been synchronised."""
+        assert self._disk is not None
+        home = self._disk / "cache"
+        config = self._config(server, home)
+        shutil.rmtree(self._home / "hub")  # memory for the page cache
+        raw = self._disk / "raw"
+        count = max(self._bytes // 2**24, 1)
+        dd = ["dd", "if=/dev/zero", f"of={raw}", "bs=16M", f"count={count}", "oflag=direct", "conv=fsync"]
+
+        def clear() -> None:
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir()
+            raw.unlink(missing_ok=True)
+            os.sync()
+
+        cases = [
+            Case("ours, verified and durable", [self._ours(config, "restore")], self._bytes, before=clear),
+            Case("dd oflag=direct", [dd], count * 2**24, before=clear, after=clear),
+        ]
+        self.harness.run("restore to the disk", cases, max(self._runs - 1, 1))
+        clear()
+
+    def _resets(self) -> None:
+        """From the start of the daemon to the first picture, with the data disk intact, and with only the bucket."""
+        with bench_server(self._place / "server") as server:
+            self._use(server)
+            config = self._config(server)
+            self._command(config, "backup")
+            self._command(config, "restore")
+            for lost in ("the system disk", "both disks"):
+                for _ in range(self._runs):
+                    self._reset(config, lost)
+
+    def _reset(self, config: Path, lost: str) -> None:
+        shutil.rmtree(self._place / "state", ignore_errors=True)
+        (self._place / "link").unlink(missing_ok=True)
+        if lost == "both disks":
+            shutil.rmtree(self._home)
+            self._home.mkdir()
+        reports = self._home / ".zimage-syncd" / "pictures"
+        before = set(reports.glob("*.png"))
+        command = [sys.executable, "-m", "zimage_syncd", "--config", str(config), "run"]
+        began_s = time.perf_counter()
+        with (self._place / "daemon.log").open("w") as log:
+            daemon = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
+            linked_s, most_rss = 0.0, 0
+            try:
+                while not set(reports.glob("*.png")) - before:
+                    if daemon.poll() is not None or time.perf_counter() - began_s > 300:
+                        raise RuntimeError((self._place / "daemon.log").read_text()[-4000:])
+                    if not linked_s and (self._place / "link").is_symlink():
+                        linked_s = time.perf_counter() - began_s
+                    pages = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[1])
+                    most_rss = max(most_rss, pages * os.sysconf("SC_PAGE_SIZE"))
+                    time.sleep(0.02)
+                pictured_s = time.perf_counter() - began_s
+                time.sleep(3.0)
+                after = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            finally:
+                daemon.terminate()
+                daemon.wait()
+        print(
+            f"lost {lost}: link after {linked_s:.2f} s, first picture after {pictured_s:.2f} s; the daemon held at most"
+            f" {most_rss / 2**20:.0f} MiB, afterwards {after / 2**20:.0f}",
+            flush=True,
+        )
+
+    def _use(self, server: BenchServer) -> None:
+        self.harness.server_pid = server.pid
+        self.harness.environment |= {
+            "AWS_ACCESS_KEY_ID": server.http.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.http.secret_key,
+            "AWS_REGION": "us-east-1",
+        }
+        existing = [bucket["Name"] for bucket in server.http.client().list_buckets()["Buckets"]]
+        if "weights" not in existing:
+            server.http.client().create_bucket(Bucket="weights")
+
+    def _config(self, server: BenchServer, home: Path | None = None) -> Path:
+        config = self._place / ("disk.toml" if home else "ram.toml")
+        size = 'size_px = 64\nsteps = 2\n' if self._small else ""
+        config.write_text(
+            f'[cache]\ndir = "{home or self._home}"\nlinks = ["{self._place}/link"]\nrepos = ["{REPO}"]\n'
+            f'[stores.bucket]\nurl = "s3://weights/zimage"\nendpoint_url = "{server.endpoint(tls=False)}"\n'
+            f'[health]\n{size}[daemon]\nstate_dir = "{self._place}/state{"-disk" if home else ""}"\nhttp = ""\n'
+        )
+        return config
+
+    def _request(self, level: str, size: int, steps: int, picture: Path) -> Path:
+        from zimage_syncd.model.health import HealthLevel, HealthRequest
+        from zimage_syncd.model.health_json import encode_request
+
+        request = HealthRequest(
+            directory=str(self._snapshot),
+            layout="huggingface",
+            repo=REPO,
+            revision=COMMIT,
+            level=HealthLevel(level),
+            size_px=size,
+            steps=steps,
+            picture=str(picture),
+        )
+        target = self._place / f"request-{size}.json"
+        target.write_bytes(encode_request(request))
+        return target
+
+    def _environment(self) -> dict[str, str]:
+        return dict(self.harness.environment)
+
+    def _ours(self, config: Path, *words: str) -> Sequence[str]:
+        return [sys.executable, "-m", "zimage_syncd", "--config", str(config), *words]
+
+    def _command(self, config: Path, *words: str) -> None:
+        subprocess.run(self._ours(config, *words), env=self._environment(), check=False)
+
+    def _timed(self, title: str, config: Path, *words: str) -> None:
+        began_s = time.perf_counter()
+        self._command(config, *words)
+        print(f"{title}: {time.perf_counter() - began_s:.2f} s", flush=True)
+
+    def _python(self, name: str, *words: str) -> Case:
+        return Case(name, [[sys.executable, *words]], self._bytes)
+
+
+def _pixels(path: Path) -> str:
+    import hashlib
+
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    main()
