@@ -10,6 +10,7 @@ import json
 import math
 import os
 import struct
+from dataclasses import dataclass
 
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_DIMENSIONS = 64
@@ -23,8 +24,41 @@ _BITS = {
 """Bits of an element (safetensors, `Dtype`); an unknown type's size is not checked, since the format grows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What a header says of one tensor."""
+
+    name: str
+    """In the file."""
+    dtype: str
+    """As the format calls it, such as BF16."""
+    elements: int
+    """Product of its shape; 1 for a scalar."""
+    stored_bytes: int
+    """In the file."""
+
+    @property
+    def is_float(self) -> bool:
+        """Whether loading as another floating type converts it; packed types smaller than a byte stay as they are."""
+        return self.dtype.startswith(("F", "BF")) and _BITS.get(self.dtype, 0) >= 8
+
+
 def check_safetensors(descriptor: int, size_bytes: int) -> str | None:
     """What is wrong with a safetensors file's header; None where it fits the file exactly.
+
+    Args:
+        descriptor: open for reading; its offset does not matter.
+        size_bytes: the file's size.
+
+    Raises:
+        OSError: the disk cannot give the header.
+    """
+    tensors = read_safetensors(descriptor, size_bytes)
+    return tensors if isinstance(tensors, str) else None
+
+
+def read_safetensors(descriptor: int, size_bytes: int) -> tuple[Tensor, ...] | str:
+    """The tensors that a file's header describes, in its order, or what is wrong with it.
 
     Args:
         descriptor: open for reading; its offset does not matter.
@@ -39,12 +73,12 @@ def check_safetensors(descriptor: int, size_bytes: int) -> str | None:
     if length > min(_MAX_HEADER_BYTES, size_bytes - _LENGTH.size):
         return f"its header claims {length} bytes, the file has {size_bytes}"
     try:
-        header = json.loads(os.pread(descriptor, length, _LENGTH.size).decode())
+        header = json.loads(os.pread(descriptor, length, _LENGTH.size).decode(), object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError):
-        return "its header is not JSON"
+        return "its header is not JSON, or names something twice"
     if not isinstance(header, dict):
         return "its header is not a JSON object"
-    spans = []
+    spans, tensors = [], []
     for name, tensor in header.items():
         if name == "__metadata__":
             continue
@@ -52,7 +86,16 @@ def check_safetensors(descriptor: int, size_bytes: int) -> str | None:
         if span is None:
             return f"its header describes tensor {str(name)[:100]!r} in a way that cannot be"
         spans.append(span)
-    return _gaps(sorted(spans), size_bytes - _LENGTH.size - length)
+        tensors.append(Tensor(name, tensor["dtype"], math.prod(tensor["shape"]), span[1] - span[0]))
+    return _gaps(sorted(spans), size_bytes - _LENGTH.size - length) or tuple(tensors)
+
+
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Of two tensors of one name, only the last would be seen; the format forbids them."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return values
 
 
 def _span(tensor: object) -> tuple[int, int] | None:
