@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.probe.conclusion import Concluded, Progress, first_line
 from zimage_syncd.probe.files import Examination, PipelineIndex, examine
+from zimage_syncd.probe.yielding import Senses, settle
 
 _STACK = ("torch", "diffusers", "transformers")
+
+MISSING = "probe extra is not installed: pip install 'zimage-syncd[probe]'"
+"""Begins the sentence on libraries that are not there."""
 
 MAX_NAMED = 8
 """Damaged files that the detail names; the others are counted."""
@@ -31,7 +36,7 @@ def _check(request: HealthRequest, progress: Progress) -> str:
     Raises:
         Concluded: it is anything else.
     """
-    found = _check_files(request.directory, progress)
+    found = _check_files(request, progress)
     if request.level is HealthLevel.FILES:
         return f"headers, indexes and configurations of {found.checked_files} files are good"
     if found.index is None:
@@ -41,12 +46,13 @@ def _check(request: HealthRequest, progress: Progress) -> str:
     if pickled:
         reason = f"{', '.join(pickled)}: weights that are no safetensors can run code, and are never loaded"
         raise Concluded(HealthOutcome.NOT_APPLICABLE, reason)
-    return _load_and_draw(request, found.index, progress)
+    return _load_and_draw(request, found, found.index, progress)
 
 
-def _check_files(directory: str, progress: Progress) -> Examination:
+def _check_files(request: HealthRequest, progress: Progress) -> Examination:
     with progress.stage("files"):
-        found = examine(directory)
+        found = examine(request.directory, _cache_of(request))
+    progress.remarks.extend(found.remarks[:MAX_NAMED])
     progress.checked_files = found.checked_files
     if found.damage:
         more = f"; and {len(found.damage) - MAX_NAMED} more" if len(found.damage) > MAX_NAMED else ""
@@ -54,7 +60,18 @@ def _check_files(directory: str, progress: Progress) -> Examination:
     return found
 
 
-def _load_and_draw(request: HealthRequest, index: PipelineIndex, progress: Progress) -> str:
+def _cache_of(request: HealthRequest) -> str:
+    """Where the library keeps all its repositories: three levels up, with ModelScope's older layouts two."""
+    levels = 2 if request.layout.endswith("legacy") else 3
+    return os.path.normpath(os.path.join(request.directory, *[".."] * levels))
+
+
+def _load_and_draw(request: HealthRequest, found: Examination, index: PipelineIndex, progress: Progress) -> str:
+    missing = _missing()
+    if missing:
+        return _only_files(request, missing)
+    need = found.need()
+    request = settle(request, need, progress, Senses())
     try:
         with progress.stage("import"):
             # Imports torch, diffusers and transformers: seconds, and hundreds of megabytes.
@@ -63,18 +80,25 @@ def _load_and_draw(request: HealthRequest, index: PipelineIndex, progress: Progr
             pipeline_class = generation.prepare(request, index, progress)
     except Concluded:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # A broken installation raises far more than ImportError: OSError for a library, RuntimeError for a version.
-        reason = _why_not(error)
-        if request.level is HealthLevel.AUTO:
-            return f"only files were checked: {reason}"
-        raise Concluded(HealthOutcome.MISSING_EXTRA, reason) from error
-    return generation.run(request, index, pipeline_class, progress)
+        broken = f"{', '.join(_STACK)} are installed in {sys.prefix} and cannot be imported: {first_line(error)}"
+        return _only_files(request, _missing() or broken)
+    return generation.run(request, index, need, pipeline_class, progress)
 
 
-def _why_not(error: Exception) -> str:
-    """What is missing, by name: without torch, the first import to fail is one that nobody asked for."""
+def _only_files(request: HealthRequest, reason: str) -> str:
+    """What is said where there is nothing to load with.
+
+    Raises:
+        Concluded: missing_extra, where more than files was asked for by name.
+    """
+    if request.level is HealthLevel.AUTO:
+        return f"only files were checked: {reason}"
+    raise Concluded(HealthOutcome.MISSING_EXTRA, reason)
+
+
+def _missing() -> str:
+    """Which libraries are not there, by name; empty where all are."""
     missing = [name for name in _STACK if importlib.util.find_spec(name) is None]
-    if missing:
-        return f"not installed in {sys.prefix}: {', '.join(missing)}"
-    return f"{', '.join(_STACK)} are installed and cannot be imported: {first_line(error)}"
+    return f"{MISSING}; not installed in {sys.prefix}: {', '.join(missing)}" if missing else ""

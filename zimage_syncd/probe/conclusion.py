@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthResult
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthResult, Placement
 
 MAX_LINE_CHARS = 500
 
@@ -47,6 +47,16 @@ class Progress:
     """Absolute path of the PNG; empty where there is none."""
     versions: dict[str, str] = field(default_factory=dict)
     """Libraries and their versions."""
+    placement: Placement = Placement.NOWHERE
+    """As in `HealthResult`."""
+    needed_memory_bytes: int = 0
+    """As in `HealthResult`."""
+    remarks: list[str] = field(default_factory=list)
+    """What is to be said whatever comes out."""
+    waited_s: float = 0.0
+    """For a GPU that others used, so far, in seconds."""
+    spared_bytes: int = 0
+    """Of the GPU's free memory that are left to others whose work is under way."""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -59,18 +69,21 @@ class Progress:
 
     def result(self, outcome: HealthOutcome, detail: str) -> HealthResult:
         """The document to answer with."""
-        total_s = round(sum(seconds for _, seconds in self.timings_s), 3)
+        timings_s = [*([("wait", round(self.waited_s, 3))] if self.waited_s else []), *self.timings_s]
+        total_s = round(sum(seconds for _, seconds in timings_s), 3)
         return HealthResult(
             outcome=outcome,
             level=self.level,
-            detail=detail,
+            detail="; ".join(part for part in (*self.remarks, detail) if part),
             device=self.device,
             dtype=self.dtype,
-            timings_s=(*self.timings_s, ("total", total_s)),
+            timings_s=(*timings_s, ("total", total_s)),
             peak_memory_bytes=self.peak_memory_bytes or resident_peak_bytes(),
             checked_files=self.checked_files,
             picture=self.picture,
             versions=tuple(sorted(self.versions.items())),
+            placement=self.placement,
+            needed_memory_bytes=self.needed_memory_bytes,
         )
 
 

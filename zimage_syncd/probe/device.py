@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from zimage_syncd.model.health import HealthLevel, HealthOutcome
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, Placement
+from zimage_syncd.probe import gpu
 from zimage_syncd.probe.conclusion import Concluded, first_line, resident_peak_bytes
+from zimage_syncd.probe.host_memory import available_bytes
+from zimage_syncd.probe.need import Need
+from zimage_syncd.probe.placement import CONTEXT_BYTES, Placed, place_on_cpu, place_on_gpu
 
 SMALL_BYTES = 2**30
 """Below this size a model is loaded as float32 and draws on a processor, in seconds to minutes."""
@@ -51,10 +55,61 @@ def affordable_level(device: Device, weights_bytes: int) -> tuple[HealthLevel, s
     """What the level `auto` means here, and why where it is less than a picture."""
     if device.name != "cpu" or weights_bytes < SMALL_BYTES:
         return HealthLevel.GENERATE, ""
-    available_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if 2 * weights_bytes < available_bytes:
+    free_bytes = available_bytes()
+    if 2 * weights_bytes < free_bytes:
         return HealthLevel.LOAD, "no GPU: loaded into memory, no picture made"
-    return HealthLevel.FILES, f"no GPU, and {weights_bytes} bytes of weights for {available_bytes} bytes of free memory"
+    return HealthLevel.FILES, f"no GPU, and {weights_bytes} bytes of weights for {free_bytes} bytes of free memory"
+
+
+def look() -> gpu.Look | gpu.Unseen:
+    """The GPU that torch would use, by NVML; by what torch itself sees of its memory where there is no NVML (ROCm)."""
+    if not torch.cuda.is_available():
+        return gpu.Unseen("torch finds no CUDA device", is_absent=True)
+    if torch.version.hip is None:
+        # Named by what it is: NVML counts in another order. Older versions of torch do not tell.
+        uuid = str(getattr(torch.cuda.get_device_properties(0), "uuid", ""))
+        seen = gpu.look(os.environ, uuid and f"GPU-{uuid.removeprefix('GPU-')}")
+        if isinstance(seen, gpu.Look):
+            return seen
+    try:
+        free_bytes, total_bytes = torch.cuda.mem_get_info()
+    except Exception as error:
+        raise conclude(error, Device("cuda:0", "cuda:0", torch.bfloat16), HealthOutcome.CRASHED) from error
+    own_bytes = torch.cuda.memory_reserved()
+    return gpu.Look(torch.cuda.get_device_name(0), total_bytes, min(free_bytes + own_bytes, total_bytes))
+
+
+def fit(device: Device, need: Need, size_px: int, spared_bytes: int) -> Placed:
+    """How the model fits into what is free now.
+
+    Args:
+        device: where to.
+        need: of the weights.
+        size_px: width and height of the picture; 0 where none is drawn.
+        spared_bytes: of the GPU's free memory, for others.
+
+    Raises:
+        Concluded: out_of_memory or gpu_busy, where it does not fit; gpu_busy, where the card is somebody's alone.
+    """
+    host_bytes = available_bytes()
+    if device.name == "cpu":
+        placed = place_on_cpu(need, device.dtype.itemsize, size_px, host_bytes)
+        if placed.placement is Placement.IMPOSSIBLE:
+            numbers = f"{placed.needed_bytes} bytes of memory are needed, {host_bytes} are free"
+            raise Concluded(HealthOutcome.OUT_OF_MEMORY, numbers)
+        return placed
+    try:
+        free_bytes, total_bytes = torch.cuda.mem_get_info()
+    except Exception as error:
+        raise conclude(error, device, HealthOutcome.CRASHED) from error
+    own_bytes = torch.cuda.memory_reserved()
+    # The context of this process is there by now.
+    placed = place_on_gpu(need, size_px, free_bytes + own_bytes + CONTEXT_BYTES - spared_bytes, host_bytes)
+    if placed.placement is Placement.IMPOSSIBLE:
+        blamed = blame(free_bytes, total_bytes, own_bytes + CONTEXT_BYTES)
+        least = f"at least {placed.needed_bytes} bytes on the GPU and {placed.host_bytes} of memory are needed"
+        raise Concluded(blamed.outcome, f"{least}; {blamed.detail}; {host_bytes} bytes of memory free")
+    return placed
 
 
 def peak_memory_bytes(device: Device) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -11,9 +12,11 @@ from diffusers import DiffusionPipeline
 
 from zimage_syncd import __version__
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest
-from zimage_syncd.probe import device, picture, pipeline
+from zimage_syncd.probe import device, offload, picture, pipeline
 from zimage_syncd.probe.conclusion import Concluded, Progress, first_line
 from zimage_syncd.probe.files import PipelineIndex
+from zimage_syncd.probe.need import Need
+from zimage_syncd.probe.yielding import Senses, settle
 
 PipelineClass = type[DiffusionPipeline]
 
@@ -33,7 +36,9 @@ def prepare(request: HealthRequest, index: PipelineIndex, progress: Progress) ->
     return pipeline_class
 
 
-def run(request: HealthRequest, index: PipelineIndex, pipeline_class: PipelineClass, progress: Progress) -> str:
+def run(
+    request: HealthRequest, index: PipelineIndex, need: Need, pipeline_class: PipelineClass, progress: Progress
+) -> str:
     """Loads, and draws where that was asked for or can be afforded.
 
     Returns:
@@ -42,12 +47,10 @@ def run(request: HealthRequest, index: PipelineIndex, pipeline_class: PipelineCl
     Raises:
         Concluded: it is anything else.
     """
+    request = settle(request, need, progress, Senses(look=device.look))
     weights_bytes = sum(part.weights_bytes for part in index.components)
-    place = device.choose(request.device, weights_bytes)
+    place, level, reason = _where(request, need, weights_bytes, progress)
     progress.device, progress.dtype = place.label, str(place.dtype).removeprefix("torch.")
-    level, reason = request.level, ""
-    if level is HealthLevel.AUTO:
-        level, reason = device.affordable_level(place, weights_bytes)
     if level is HealthLevel.FILES:
         return f"only files were checked: {reason}"
     try:
@@ -59,15 +62,46 @@ def run(request: HealthRequest, index: PipelineIndex, pipeline_class: PipelineCl
         progress.peak_memory_bytes = device.peak_memory_bytes(place)
 
 
+def _where(
+    request: HealthRequest, need: Need, weights_bytes: int, progress: Progress
+) -> tuple[device.Device, HealthLevel, str]:
+    """Device and level, and why it is no more; notes in `progress` how the model fits.
+
+    Raises:
+        Concluded: no_gpu, gpu_busy or out_of_memory; with device and level both `auto` a GPU that is too small leaves
+            the processor.
+    """
+    place = device.choose(request.device, weights_bytes)
+    level, reason = request.level, ""
+    if level is HealthLevel.AUTO:
+        level, reason = device.affordable_level(place, weights_bytes)
+    if level is HealthLevel.FILES:
+        return place, level, reason
+    size_px = request.size_px if level is HealthLevel.GENERATE else 0
+    try:
+        placed = device.fit(place, need, size_px, progress.spared_bytes)
+    except Concluded as end:
+        small = end.outcome is HealthOutcome.OUT_OF_MEMORY and place.name != "cpu"
+        if not (small and request.level is HealthLevel.AUTO and request.device == "auto"):
+            raise
+        progress.remarks.append(f"{place.label} is too small: {end.detail}")
+        return _where(replace(request, device="cpu"), need, weights_bytes, progress)
+    progress.placement, progress.needed_memory_bytes = placed.placement, placed.needed_bytes
+    return place, level, reason
+
+
 def _load(
     request: HealthRequest, pipeline_class: PipelineClass, place: device.Device, progress: Progress
 ) -> DiffusionPipeline:
     progress.level = HealthLevel.LOAD
     try:
         with progress.stage("load"):
-            loaded = pipeline.load(pipeline_class, request.directory, place)
+            first = replace(place, name="cpu") if progress.placement in offload.OFFLOADED else place
+            loaded = pipeline.load(pipeline_class, request.directory, first)
         with progress.stage("check tensors"):
             pipeline.refuse_bad_tensors(loaded)
+        if progress.placement in offload.OFFLOADED:
+            offload.spread(loaded, progress.placement, place.name)
     except Concluded:
         raise
     except Exception as error:
