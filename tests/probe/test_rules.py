@@ -209,3 +209,13 @@ def test_offloading_goes_by_components_where_the_pipeline_names_their_order(plac
 
     offload.spread(Pipeline(), placement, "cuda:0")
     assert calls == [(expected, "cuda:0")]
+
+
+def test_a_model_that_comes_component_by_component_draws_the_same_picture(tiny, request_for):
+    pictures = []
+    for placement in (Placement.CPU, Placement.COMPONENTS):
+        loaded = pipeline.load(diffusers.ZImagePipeline, tiny, CPU_BF16)
+        if placement in offload.OFFLOADED:
+            offload.spread(loaded, placement, "cpu")
+        pictures.append(pipeline.draw(loaded, request_for(tiny)).tobytes())
+    assert pictures[0] == pictures[1]
