@@ -79,7 +79,16 @@ def test_what_cannot_be_told_leaves_the_rest() -> None:
     denied = fake_nvml.NVML_ERROR_NO_PERMISSION
     found = seen(FakeNvml(Card(compute=[(1, 1)]), failures={"processes": denied, "utilisation": denied}))
     assert found == Look("NVIDIA Test", 24 * GIB, 24 * GIB - GIB // 2)
-    assert seen(FakeNvml(Card(), failures={"memory": denied})) == Unseen("NVML: Insufficient Permissions")
+    assert seen(FakeNvml(Card(), failures={"memory": denied})) == Unseen("NVML: NVMLError: Insufficient Permissions")
+
+
+def test_a_module_that_is_too_old_or_broken_is_an_answer() -> None:
+    nvml = FakeNvml(Card())
+    nvml.nvmlDeviceGetMemoryInfo = None  # type: ignore[method-assign,assignment]
+    found = seen(nvml)
+    assert isinstance(found, Unseen)
+    assert "TypeError" in found.reason
+    assert isinstance(look({}, "", object()), Unseen)
 
 
 def test_without_the_module_the_driver_s_library_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +151,7 @@ def test_of_a_divided_card_the_instance_is_looked_at() -> None:
     assert isinstance(first, Look)
     assert isinstance(named, Look)
     assert (first.total_bytes, named.total_bytes) == (10 * GIB, 20 * GIB)
-    assert seen(nvml, CUDA_VISIBLE_DEVICES="MIG-9") == Unseen("NVML: 6")
+    assert seen(nvml, CUDA_VISIBLE_DEVICES="MIG-9") == Unseen("NVML: NVMLError: 6")
 
 
 def at(*processes: GpuProcess, used: float = 0.5, utilisations: tuple[int, ...] = (0,), total: int = 24) -> Look:

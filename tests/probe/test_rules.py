@@ -185,9 +185,14 @@ def test_what_torch_sees_speaks_where_there_is_no_nvml(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.version, "hip", "6.4")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (20 * GIB, 24 * GIB))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: GIB)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "AMD Test")
-    assert device.look() == gpu.Look("AMD Test", 24 * GIB, 21 * GIB)
+    assert device.look() == gpu.Look("AMD Test", 24 * GIB, 20 * GIB)
+
+
+def test_what_this_process_does_there_itself_is_nobody_elses_work(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: GIB)
+    assert isinstance(device.look(), gpu.Unseen)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,13 @@ def affordable_level(device: Device, weights_bytes: int) -> tuple[HealthLevel, s
 
 
 def look() -> gpu.Look | gpu.Unseen:
-    """The GPU that torch would use, by NVML; by what torch itself sees of its memory where there is no NVML (ROCm)."""
+    """The GPU that torch would use, by NVML; by what torch itself sees of its memory where there is no NVML (ROCm).
+
+    To be asked before this process has put anything there: in a container its own memory and kernels cannot be told
+    from those of others.
+    """
+    if torch.cuda.is_initialized() and torch.cuda.memory_reserved():
+        return gpu.Unseen("this process uses the GPU itself")
     if not torch.cuda.is_available():
         return gpu.Unseen("torch finds no CUDA device", is_absent=True)
     if torch.version.hip is None:
@@ -75,8 +81,7 @@ def look() -> gpu.Look | gpu.Unseen:
         free_bytes, total_bytes = torch.cuda.mem_get_info()
     except Exception as error:
         raise conclude(error, Device("cuda:0", "cuda:0", torch.bfloat16), HealthOutcome.CRASHED) from error
-    own_bytes = torch.cuda.memory_reserved()
-    return gpu.Look(torch.cuda.get_device_name(0), total_bytes, min(free_bytes + own_bytes, total_bytes))
+    return gpu.Look(torch.cuda.get_device_name(0), total_bytes, free_bytes)
 
 
 def fit(device: Device, need: Need, size_px: int, spared_bytes: int) -> Placed:

@@ -30,7 +30,11 @@ _Nvml = Any
 _Handle = Any
 """Its pointer to a device."""
 
-_BETWEEN_SAMPLES_S = 0.3
+_NO_DRIVER = ("NVML_ERROR_LIBRARY_NOT_FOUND", "NVML_ERROR_DRIVER_NOT_LOADED")
+
+_BETWEEN_SAMPLES_S = 0.5
+"""So that work which ended just before, such as an earlier check's, is out of NVML's value by the second sample."""
+
 _QUIET_PERCENT = 5
 
 
@@ -89,19 +93,10 @@ def look(
         except Exception as error:  # noqa: BLE001 - an old or broken one may raise anything
             return _without_module(error)
     try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        missing = {
-            getattr(nvml, name, None) for name in ("NVML_ERROR_LIBRARY_NOT_FOUND", "NVML_ERROR_DRIVER_NOT_LOADED")
-        }
-        return Unseen(_told(error), is_absent=getattr(error, "value", None) in missing - {None})
-    try:
-        return _look(nvml, environment, uuid, pause)
-    except nvml.NVMLError as error:
-        return Unseen(_told(error))
-    finally:
-        with contextlib.suppress(nvml.NVMLError):
-            nvml.nvmlShutdown()
+        return _session(nvml, environment, uuid, pause)
+    except Exception as error:  # noqa: BLE001 - whatever it is: looking must not end a check
+        numbers = {getattr(nvml, name, None) for name in _NO_DRIVER} - {None}
+        return Unseen(f"NVML: {first_line(error)}", is_absent=getattr(error, "value", None) in numbers)
 
 
 def _without_module(error: Exception) -> Unseen:
@@ -113,21 +108,24 @@ def _without_module(error: Exception) -> Unseen:
     return Unseen(f"nvidia-ml-py is not usable in this Python: {first_line(error)}")
 
 
-def _told(error: Exception) -> str:
-    return f"NVML: {error}"
+def _session(nvml: _Nvml, environment: Mapping[str, str], uuid: str, pause: Callable[[float], None]) -> Look | Unseen:
+    nvml.nvmlInit()
+    try:
+        found = _device(nvml, environment, uuid)
+        return found if isinstance(found, Unseen) else _look(nvml, found, pause)
+    finally:
+        with contextlib.suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
 
 
-def _look(nvml: _Nvml, environment: Mapping[str, str], uuid: str, pause: Callable[[float], None]) -> Look | Unseen:
-    found = _device(nvml, environment, uuid)
-    if isinstance(found, Unseen):
-        return found
-    memory = nvml.nvmlDeviceGetMemoryInfo(found)
+def _look(nvml: _Nvml, handle: _Handle, pause: Callable[[float], None]) -> Look:
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     return Look(
-        name=_text(nvml.nvmlDeviceGetName(found)),
+        name=_text(nvml.nvmlDeviceGetName(handle)),
         total_bytes=int(memory.total),
         free_bytes=int(memory.free),
-        processes=tuple(_processes(nvml, found)),
-        utilisations=tuple(_utilisations(nvml, found, pause)),
+        processes=tuple(_processes(nvml, handle)),
+        utilisations=tuple(_utilisations(nvml, handle, pause)),
     )
 
 
