@@ -33,12 +33,16 @@ def driver(tmp_path: Path) -> Path:
     return place
 
 
-def probe(driver: Path, request_: HealthRequest) -> tuple[HealthResult, bool]:
+def probe(driver: Path, request_: HealthRequest, *before: str) -> tuple[HealthResult, bool]:
     """The result, and whether torch was imported for it."""
     environment = {**os.environ, "PYTHONPATH": str(driver), "PYTHONPROFILEIMPORTTIME": "1"}
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     done = subprocess.run(
-        [sys.executable, ENTRY], input=encode_request(request_), capture_output=True, env=environment, check=True
+        [*before, sys.executable, ENTRY],
+        input=encode_request(request_),
+        capture_output=True,
+        env=environment,
+        check=True,
     )
     return decode_result(done.stdout), b" torch\n" in done.stderr
 
@@ -84,3 +88,8 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_no_gpu(paper, request_for, dri
     (driver / "pynvml.py").unlink()
     result, _ = probe(driver, request_for(paper, device="cuda", level=HealthLevel.GENERATE))
     assert result.outcome is HealthOutcome.NO_GPU
+
+
+def test_too_little_memory_for_the_libraries_is_out_of_memory(tiny, request_for, driver) -> None:
+    result, _ = probe(driver, request_for(tiny, level=HealthLevel.LOAD), "prlimit", "--as=600000000", "--")
+    assert result.outcome is HealthOutcome.OUT_OF_MEMORY, result

@@ -36,6 +36,15 @@ def test_memory_processes_and_utilisation_are_told() -> None:
     )
 
 
+def test_what_the_driver_keeps_for_itself_is_nobody_s() -> None:
+    card = Card(total_bytes=140 * GIB, used_bytes=0, reserved_bytes=3 * GIB)
+    found = seen(FakeNvml(card))
+    assert found == Look("NVIDIA Test", 137 * GIB, 137 * GIB, (), (0,))
+    # A driver that does not tell them apart yet.
+    older = seen(FakeNvml(card, failures={"memory 33554472": 13}))
+    assert older == Look("NVIDIA Test", 140 * GIB, 137 * GIB, (), (0,))
+
+
 def test_a_process_that_computes_and_draws_is_told_once() -> None:
     card = Card(compute=[(NOT_A_PID, GIB)], graphics=[(NOT_A_PID, GIB)])
     found = seen(FakeNvml(card))

@@ -38,6 +38,7 @@ class Card:
     graphics: list[tuple[int, int | None]] = field(default_factory=list)
     utilisations: list[int] = field(default_factory=lambda: [0])
     parts: list[Card] = field(default_factory=list)
+    reserved_bytes: int = 0
 
 
 class FakeNvml:
@@ -46,6 +47,7 @@ class FakeNvml:
     NVMLError = NVMLError
     NVML_ERROR_DRIVER_NOT_LOADED = NVML_ERROR_DRIVER_NOT_LOADED
     NVML_ERROR_LIBRARY_NOT_FOUND = NVML_ERROR_LIBRARY_NOT_FOUND
+    nvmlMemory_v2 = 0x2000028  # noqa: N815
 
     def __init__(self, *cards: Card, failures: dict[str, int] | None = None) -> None:
         """Holds cards in the order of their bus, and the error number of each function that fails."""
@@ -92,10 +94,15 @@ class FakeNvml:
     def nvmlDeviceGetMigDeviceHandleByIndex(self, card: Card, index: int) -> Card:  # noqa: N802
         return card.parts[index]
 
-    def nvmlDeviceGetMemoryInfo(self, card: Card) -> SimpleNamespace:  # noqa: N802
+    def nvmlDeviceGetMemoryInfo(self, card: Card, version: int = 1) -> SimpleNamespace:  # noqa: N802
+        self._may(f"memory {version}")
         self._may("memory")
-        free = card.total_bytes - card.used_bytes
-        return SimpleNamespace(total=card.total_bytes, used=card.used_bytes, free=free)
+        free = card.total_bytes - card.reserved_bytes - card.used_bytes
+        if version == self.nvmlMemory_v2:
+            return SimpleNamespace(
+                total=card.total_bytes, reserved=card.reserved_bytes, used=card.used_bytes, free=free
+            )
+        return SimpleNamespace(total=card.total_bytes, used=card.used_bytes + card.reserved_bytes, free=free)
 
     def nvmlDeviceGetUtilizationRates(self, card: Card) -> SimpleNamespace:  # noqa: N802
         self._may("utilisation")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.caches import hf_snapshot
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files
@@ -33,13 +35,13 @@ def test_a_report_names_the_picture_that_was_drawn(bench: Bench) -> None:
     assert row.picture.endswith(".png")
 
 
-def test_what_waits_for_the_gpu_has_its_whole_time_left_afterwards(bench: Bench) -> None:
+@pytest.mark.parametrize("policy", WhenBusy)
+def test_what_waits_for_the_gpu_has_its_whole_time_left_afterwards(bench: Bench, policy: WhenBusy) -> None:
     hf_snapshot(bench.root, pipeline_files())
-    settings = HealthSettings(
-        HealthLevel.GENERATE, "cuda", 64, 1, 60.0, "/pictures", when_busy=WhenBusy.SMALLER, wait_s=20.0
-    )
+    settings = HealthSettings(HealthLevel.GENERATE, "cuda", 64, 1, 60.0, "/pictures", when_busy=policy, wait_s=20.0)
     painter = Painter()
     answer = check_health(bench.site(), painter, Selection(), settings)
     ((request, timeout_s),) = painter.asked
-    assert (request.when_busy, request.wait_s, timeout_s) == (WhenBusy.SMALLER, 20.0, 80.0)
+    waits_s = 20.0 if policy is WhenBusy.WAIT else 0.0
+    assert (request.when_busy, request.wait_s, timeout_s) == (policy, waits_s, 60.0 + waits_s)
     assert "component by component" in answer.report.snapshots[0].detail

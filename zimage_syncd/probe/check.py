@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import sys
@@ -16,6 +17,9 @@ _STACK = ("torch", "diffusers", "transformers")
 MISSING = "probe extra is not installed: pip install 'zimage-syncd[probe]'"
 """Begins the sentence on libraries that are not there."""
 
+_NO_MEMORY = os.strerror(errno.ENOMEM)
+"""What the loader of shared libraries says, too."""
+
 MAX_NAMED = 8
 """Damaged files that the detail names; the others are counted."""
 
@@ -27,6 +31,8 @@ def check(request: HealthRequest) -> HealthResult:
         detail = _check(request, progress)
     except Concluded as end:
         return progress.result(end.outcome, end.detail)
+    except MemoryError as error:
+        return progress.result(HealthOutcome.OUT_OF_MEMORY, first_line(error))
     return progress.result(HealthOutcome.OK, detail)
 
 
@@ -78,9 +84,11 @@ def _load_and_draw(request: HealthRequest, found: Examination, index: PipelineIn
             from zimage_syncd.probe import generation  # noqa: PLC0415
 
             pipeline_class = generation.prepare(request, index, progress)
-    except Concluded:
+    except (Concluded, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if _NO_MEMORY in str(error):
+            raise Concluded(HealthOutcome.OUT_OF_MEMORY, first_line(error)) from error
         # A broken installation raises far more than ImportError: OSError for a library, RuntimeError for a version.
         broken = f"{', '.join(_STACK)} are installed in {sys.prefix} and cannot be imported: {first_line(error)}"
         return _only_files(request, _missing() or broken)

@@ -57,7 +57,7 @@ class Look:
     name: str
     """The card's, for people."""
     total_bytes: int
-    """Of its memory."""
+    """Of its memory, without what the driver keeps for itself where it tells that."""
     free_bytes: int
     """Of its memory."""
     processes: tuple[GpuProcess, ...] = ()
@@ -119,14 +119,23 @@ def _session(nvml: _Nvml, environment: Mapping[str, str], uuid: str, pause: Call
 
 
 def _look(nvml: _Nvml, handle: _Handle, pause: Callable[[float], None]) -> Look:
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    total_bytes, free_bytes = _memory(nvml, handle)
     return Look(
         name=_text(nvml.nvmlDeviceGetName(handle)),
-        total_bytes=int(memory.total),
-        free_bytes=int(memory.free),
+        total_bytes=total_bytes,
+        free_bytes=free_bytes,
         processes=tuple(_processes(nvml, handle)),
         utilisations=tuple(_utilisations(nvml, handle, pause)),
     )
+
+
+def _memory(nvml: _Nvml, handle: _Handle) -> tuple[int, int]:
+    """What there is and what of it is free, in bytes; without what the driver keeps, where it tells that."""
+    with contextlib.suppress(nvml.NVMLError, AttributeError, TypeError):
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
+        return int(memory.total) - int(memory.reserved), int(memory.free)
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    return int(memory.total), int(memory.free)
 
 
 def _device(nvml: _Nvml, environment: Mapping[str, str], uuid: str) -> _Handle | Unseen:

@@ -81,7 +81,8 @@ def check_health(site: Site, probe: Probe, selection: Selection, settings: Healt
             findings.extend(_why_incomplete(site, snapshot, snapshot.completeness))
             continue
         site.monitor.note(f"health check of {snapshot.key}")
-        result = probe.run(_request(site, snapshot, settings), settings.timeout_s + settings.wait_s, site.cancel)
+        request = _request(site, snapshot, settings)
+        result = probe.run(request, settings.timeout_s + request.wait_s, site.cancel)
         results.append((str(snapshot.key), result))
         rows.append(_row(site, snapshot, result))
         problem = _PROBLEMS.get(result.outcome)
@@ -139,7 +140,7 @@ def _request(site: Site, snapshot: LocalSnapshot, settings: HealthSettings) -> H
         steps=settings.steps,
         picture=os.path.join(settings.pictures, name),
         when_busy=settings.when_busy,
-        wait_s=settings.wait_s,
+        wait_s=settings.wait_s if settings.when_busy is WhenBusy.WAIT else 0.0,
     )
 
 
