@@ -78,6 +78,8 @@ def test_a_model_larger_than_all_memory_is_out_of_memory_and_never_loaded(paper,
     result, _ = probe(driver, request_for(paper, level=HealthLevel.LOAD))
     assert (result.outcome, result.level) == (HealthOutcome.OUT_OF_MEMORY, HealthLevel.FILES)
     assert "bytes of memory are needed" in result.detail
+    assert result.placement == "impossible"
+    assert result.needed_memory_bytes > 2**41
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_no_gpu(paper, request_for, driver) -> None:
@@ -85,9 +87,10 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_no_gpu(paper, request_for, dri
 
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    (driver / "pynvml.py").unlink()
+    (driver / "pynvml.py").write_text("raise ImportError('broken')\n")
     result, _ = probe(driver, request_for(paper, device="cuda", level=HealthLevel.GENERATE))
     assert result.outcome is HealthOutcome.NO_GPU
+    assert result.detail.endswith("; no NVIDIA driver: libnvidia-ml.so.1 is not there") or "NVML" in result.detail
 
 
 def test_too_little_memory_for_the_libraries_is_out_of_memory(tiny, request_for, driver) -> None:

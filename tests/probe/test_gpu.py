@@ -69,19 +69,17 @@ def test_a_quiet_gpu_is_asked_once_and_a_busy_one_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "is_absent"),
+    "number",
     [
-        (fake_nvml.NVML_ERROR_LIBRARY_NOT_FOUND, True),
-        (fake_nvml.NVML_ERROR_DRIVER_NOT_LOADED, True),
-        (fake_nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, False),
-        (fake_nvml.NVML_ERROR_NO_PERMISSION, False),
+        fake_nvml.NVML_ERROR_LIBRARY_NOT_FOUND,
+        fake_nvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        fake_nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+        fake_nvml.NVML_ERROR_NO_PERMISSION,
     ],
 )
-def test_a_library_that_cannot_be_asked_is_an_answer(number: int, is_absent: bool) -> None:
+def test_a_library_that_cannot_be_asked_is_an_answer(number: int) -> None:
     found = seen(FakeNvml(failures={"init": number}))
-    assert isinstance(found, Unseen)
-    assert found.is_absent is is_absent
-    assert found.reason.startswith("NVML: ")
+    assert found == Unseen(f"NVML: NVMLError: {fake_nvml.NVMLError(number)}")
 
 
 def test_what_cannot_be_told_leaves_the_rest() -> None:
@@ -104,7 +102,7 @@ def test_without_the_module_the_driver_s_library_is_looked_for(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "pynvml", None)
     found = look({})
     assert isinstance(found, Unseen)
-    assert found.is_absent is not os.path.exists("/proc/driver/nvidia")
+    assert ("no NVIDIA driver" in found.reason) is not os.path.exists("/proc/driver/nvidia")
 
 
 VISIBLE = [
@@ -135,22 +133,21 @@ def test_the_environment_chooses_the_card() -> None:
     assert total(CUDA_VISIBLE_DEVICES="1") == 2 * GIB
     assert total(CUDA_VISIBLE_DEVICES="GPU-bbbb") == 2 * GIB
     hidden = seen(nvml, CUDA_VISIBLE_DEVICES="")
-    assert isinstance(hidden, Unseen)
-    assert hidden.is_absent
+    assert hidden == Unseen("2 GPUs are there, none of them for this process, with CUDA_VISIBLE_DEVICES=''")
 
 
 def test_unlike_cards_are_told_apart_by_what_cuda_says() -> None:
     nvml = FakeNvml(Card("slow", A), Card("fast", B))
     unknown = seen(nvml)
-    assert isinstance(unknown, Unseen)
-    assert not unknown.is_absent
+    assert unknown == Unseen("several unlike GPUs, and only CUDA knows which of them it counts first")
     for environment in ({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1"}, {"CUDA_VISIBLE_DEVICES": B}):
         found = seen(nvml, **environment)
         assert isinstance(found, Look)
         assert found.name == "fast"
-    asked = seen(nvml, uuid=B)
+    asked = seen(nvml, uuid=B.removeprefix("GPU-"))
     assert isinstance(asked, Look)
     assert asked.name == "fast"
+    assert isinstance(seen(nvml, uuid="of-another-machine"), Unseen)
 
 
 def test_of_a_divided_card_the_instance_is_looked_at() -> None:
@@ -160,6 +157,9 @@ def test_of_a_divided_card_the_instance_is_looked_at() -> None:
     assert isinstance(first, Look)
     assert isinstance(named, Look)
     assert (first.total_bytes, named.total_bytes) == (10 * GIB, 20 * GIB)
+    told = seen(nvml, uuid="1")
+    assert isinstance(told, Look)
+    assert told.name == "part 1"
     assert seen(nvml, CUDA_VISIBLE_DEVICES="MIG-9") == Unseen("NVML: NVMLError: 6")
 
 

@@ -79,14 +79,13 @@ def _where(
         return place, level, reason
     size_px = request.size_px if level is HealthLevel.GENERATE else 0
     try:
-        placed = device.fit(place, need, size_px, progress.spared_bytes)
+        device.fit(place, need, size_px, progress)
     except Concluded as end:
         small = end.outcome is HealthOutcome.OUT_OF_MEMORY and place.name != "cpu"
         if not (small and request.level is HealthLevel.AUTO and request.device == "auto"):
             raise
         progress.remarks.append(f"{place.label} is too small: {end.detail}")
         return _where(replace(request, device="cpu"), need, weights_bytes, progress)
-    progress.placement, progress.needed_memory_bytes = placed.placement, placed.needed_bytes
     return place, level, reason
 
 

@@ -30,8 +30,6 @@ _Nvml = Any
 _Handle = Any
 """Its pointer to a device."""
 
-_NO_DRIVER = ("NVML_ERROR_LIBRARY_NOT_FOUND", "NVML_ERROR_DRIVER_NOT_LOADED")
-
 _BETWEEN_SAMPLES_S = 0.5
 """So that work which ended just before, such as an earlier check's, is out of NVML's value by the second sample."""
 
@@ -72,8 +70,6 @@ class Unseen:
 
     reason: str
     """Why, for people."""
-    is_absent: bool = False
-    """Whether it is certain that there is no NVIDIA GPU for this process."""
 
 
 def look(
@@ -83,7 +79,7 @@ def look(
 
     Args:
         environment: decides which one that is, by CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER.
-        uuid: of the device, as CUDA tells it once it is loaded; empty: not known.
+        uuid: of the device, as CUDA tells it once it is loaded, without a prefix; empty: not known.
         nvml: the module `pynvml`; None: whatever is installed.
         pause: waits between two samples, in seconds.
     """
@@ -95,8 +91,7 @@ def look(
     try:
         return _session(nvml, environment, uuid, pause)
     except Exception as error:  # noqa: BLE001 - whatever it is: looking must not end a check
-        numbers = {getattr(nvml, name, None) for name in _NO_DRIVER} - {None}
-        return Unseen(f"NVML: {first_line(error)}", is_absent=getattr(error, "value", None) in numbers)
+        return Unseen(f"NVML: {first_line(error)}")
 
 
 def _without_module(error: Exception) -> Unseen:
@@ -104,7 +99,7 @@ def _without_module(error: Exception) -> Unseen:
     try:
         ctypes.CDLL(_LIBRARY)
     except OSError:
-        return Unseen(f"no NVIDIA driver: {_LIBRARY} is not there", is_absent=True)
+        return Unseen(f"no NVIDIA driver: {_LIBRARY} is not there")
     return Unseen(f"nvidia-ml-py is not usable in this Python: {first_line(error)}")
 
 
@@ -143,17 +138,20 @@ def _device(nvml: _Nvml, environment: Mapping[str, str], uuid: str) -> _Handle |
     count = int(nvml.nvmlDeviceGetCount())
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
     uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-    if uuid in uuids:
-        return _instance_of(nvml, handles[uuids.index(uuid)])
+    if f"GPU-{uuid}" in uuids:
+        return _instance_of(nvml, handles[uuids.index(f"GPU-{uuid}")])
+    if uuid:
+        with contextlib.suppress(nvml.NVMLError):
+            return nvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip().startswith("MIG-"):
         return nvml.nvmlDeviceGetHandleByUUID(visible.split(",")[0].strip())
     position = first_visible(visible, uuids)
     if position is None:
         told = "" if visible is None else f", with CUDA_VISIBLE_DEVICES={visible[:100]!r}"
-        return Unseen(f"{count} GPUs are there, none of them for this process{told}", is_absent=True)
+        return Unseen(f"{count} GPUs are there, none of them for this process{told}")
     names = {_text(nvml.nvmlDeviceGetName(handle)) for handle in handles}
-    if len(names) > 1 and not uuid and not _is_named(visible) and environment.get("CUDA_DEVICE_ORDER") != PCI_ORDER:
+    if len(names) > 1 and not _is_named(visible) and environment.get("CUDA_DEVICE_ORDER") != PCI_ORDER:
         return Unseen("several unlike GPUs, and only CUDA knows which of them it counts first")
     return _instance_of(nvml, handles[position])
 
