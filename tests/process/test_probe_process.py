@@ -199,7 +199,16 @@ def test_what_left_the_group_is_ended_however_the_probe_ends(probe_of, tmp_path,
 
 
 def test_who_carries_no_mark_or_another_one_is_left_alone(probe_of):
-    environments = [{}, {"ZIMAGE_SYNCD_PROBE_MARK": strays.new_mark()}, {"ZIMAGE_SYNCD_PROBE_MARK": "nonsense"}]
+    # The third mark was made in a container that this process can see into: its numbers mean others there.
+    namespace, _, rest = strays.new_mark().partition(".")
+    marks = [
+        strays.new_mark(),
+        "nonsense",
+        f"{int(namespace) + 1}.{2**22 + 1}.5.ab",
+        f"{namespace}",
+        f"{namespace}.x.{rest}",
+    ]
+    environments = [{}, *({"ZIMAGE_SYNCD_PROBE_MARK": mark} for mark in marks)]
     sleepers = [subprocess.Popen(["sleep", "600"], env=environment) for environment in environments]
     try:
         assert probe_of(f"import sys\n{ANSWERS}").run(REQUEST, 60, Never()).outcome is HealthOutcome.OK

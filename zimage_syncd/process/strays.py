@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 
 VARIABLE = "ZIMAGE_SYNCD_PROBE_MARK"
-"""Holds the mark: the process that started the probe, the moment at which that began, and a random number."""
+"""Holds the mark: who started the probe (PID namespace, number, moment of its start), and a random number."""
 
 _ROUNDS = 50
 _BETWEEN_ROUNDS_S = 0.02
@@ -24,7 +24,7 @@ _BETWEEN_ROUNDS_S = 0.02
 
 def new_mark() -> str:
     """A mark for a probe that this process starts."""
-    return f"{os.getpid()}.{_began(os.getpid())}.{secrets.token_hex(8)}"
+    return f"{_starter(os.getpid())}.{secrets.token_hex(8)}"
 
 
 def end_marked(mark: str) -> None:
@@ -62,8 +62,24 @@ def _mark_of(pid: int) -> str:
 
 
 def _is_orphaned(mark: str) -> bool:
-    pid, _, rest = mark.partition(".")
-    return pid.isdecimal() and _began(int(pid)) != rest.partition(".")[0]
+    """Whether its starter is gone; of a starter in a container, whose numbers are others, nobody can tell from here."""
+    namespace, _, rest = mark.partition(".")
+    pid = rest.partition(".")[0]
+    if not namespace or namespace != _namespace() or not pid.isdecimal():
+        return False
+    return not mark.startswith(f"{_starter(int(pid))}.")
+
+
+def _starter(pid: int) -> str:
+    return f"{_namespace()}.{pid}.{_began(pid)}"
+
+
+def _namespace() -> str:
+    """In which numbers of processes mean what they mean here (pid_namespaces(7)); empty where that is hidden."""
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""
 
 
 def _began(pid: int) -> str:
