@@ -68,6 +68,11 @@ test-long: $(VENV)/.dev $(VENV)/.probe  ## the tests that take minutes; ZIMAGE_S
 	@echo "==> long tests"
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadgroup -m "long and not machine and not gpu"
 
+.PHONY: test-gpu
+test-gpu: $(VENV)/.dev $(VENV)/.probe  ## the tests on a GPU that nobody else uses (CUDA)
+	@echo "==> tests on a GPU"
+	@$(PY) -m pytest -q -n 0 -m gpu tests/gpu $(TESTS)
+
 .PHONY: test-machine
 test-machine: $(VENV)/.dev  ## the tests on virtual machines (root, QEMU; tests/machine/README.md); TESTS="-k reset" narrows them
 	@echo "==> tests on virtual machines"

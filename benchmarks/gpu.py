@@ -140,7 +140,14 @@ class GpuBench:
 
     def _restores(self, config: Path, server: BenchServer, home: Path) -> list[Case]:
         there = self._place / "copy"
-        s5cmd = ["s5cmd", "--endpoint-url", server.endpoint(tls=False), "cp", "s3://weights/zimage/blobs/*", f"{there}/"]
+        s5cmd = [
+            "s5cmd",
+            "--endpoint-url",
+            server.endpoint(tls=False),
+            "cp",
+            "s3://weights/zimage/blobs/*",
+            f"{there}/",
+        ]
 
         def clear() -> None:
             shutil.rmtree(there, ignore_errors=True)
@@ -234,7 +241,7 @@ class GpuBench:
 
     def _config(self, server: BenchServer, home: Path | None = None) -> Path:
         config = self._place / ("disk.toml" if home else "ram.toml")
-        size = 'size_px = 64\nsteps = 2\n' if self._small else ""
+        size = "size_px = 64\nsteps = 2\n" if self._small else ""
         config.write_text(
             f'[cache]\ndir = "{home or self._home}"\nlinks = ["{self._place}/link"]\nrepos = ["{REPO}"]\n'
             f'[stores.bucket]\nurl = "s3://weights/zimage"\nendpoint_url = "{server.endpoint(tls=False)}"\n'

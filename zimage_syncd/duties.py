@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.notify import open_manager
+from zimage_syncd.daemon.proving import PROVE
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.service import Service
 from zimage_syncd.daemon.state import Change, LastRuns, schedule_path
@@ -50,6 +51,9 @@ _DISK_PROBLEMS = {
     DataState.IN_USE: problems.DATA_DISK_IN_USE,
 }
 
+_WAIT_FOR_GPU_S = 15.0
+"""Long enough for somebody's picture to be finished; after that the check is tried again between the other jobs."""
+
 
 def open_service(services: CacheServices, pulse: Pulse, log: Logger, load: Callable[[], CacheServices]) -> Service:
     """The daemon for one configuration; nothing runs yet.
@@ -81,6 +85,8 @@ def _duties_of(services: CacheServices) -> Duties:
     }
     if config.backup.to:
         jobs[BACKUP] = partial(_back_up, services)
+    if config.health.when_busy != "skip":
+        jobs[PROVE] = partial(_prove, services)
     schedules = {
         "quick": Schedule(config.verify.quick, min(float(config.verify.jitter_s), 60.0)),
         "deep": Schedule(config.verify.deep, float(config.verify.jitter_s)),
@@ -116,6 +122,11 @@ def _back_up(services: CacheServices) -> Report:
         return Report(Job.BACKUP, services.workshop.clock.now(), 0.0, notes=(note,))
 
 
+def _prove(services: CacheServices) -> Report:
+    """Proves everything; does not keep other jobs waiting until the GPU is free."""
+    return services.health(Selection(), level=None, full=False, wait_s=_WAIT_FOR_GPU_S).report
+
+
 def _update_when_possible(services: CacheServices, place: str, change: Change) -> None:
     """Schedule state goes to the data disk, and to nothing else: a missing one is never written to.
 
@@ -143,7 +154,7 @@ def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[V
         take_in=services.taking_in.links,
         restore=partial(services.restore, everything, source=None, to=None, mode=None),
         verify=partial(services.verify, everything, deep=False, repair=config.verify.repair),
-        health=lambda: services.health(everything, level=None, full=False).report,
+        health=partial(_prove, services),
         remember=lambda: remember_each_other(services.workshop.observe()[0], config.daemon.state_dir),
         clock=services.workshop.clock,
         has_stores=bool(config.restore.order),

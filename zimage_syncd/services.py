@@ -28,7 +28,7 @@ from zimage_syncd.model.failures import (
     Failure,
     UsageInvalid,
 )
-from zimage_syncd.model.health import HealthLevel
+from zimage_syncd.model.health import HealthLevel, WhenBusy
 from zimage_syncd.model.installation import Installed, Removed
 from zimage_syncd.model.plan import LinkMode, Plan
 from zimage_syncd.model.report import Report
@@ -218,8 +218,18 @@ class CacheServices:
         now = collect_status(self.workshop, self.reports)
         return replace(now, findings=(*now.findings, *self._installing.findings()))
 
-    def health(self, selection: Selection, *, level: HealthLevel | None, full: bool) -> HealthReport:
-        """Runs the probe on what is meant."""
+    def health(
+        self, selection: Selection, *, level: HealthLevel | None, full: bool, wait_s: float | None = None
+    ) -> HealthReport:
+        """Runs the probe on what is meant.
+
+        Args:
+            selection: which snapshots.
+            level: how much; None: as configured.
+            full: draw as large and as long as the model's authors recommend.
+            wait_s: how long to wait for a GPU that others use, in seconds, with `when_busy = "wait"`; None: as long as
+                the check itself may take.
+        """
         health = self.config.health
         settings = HealthSettings(
             level=level or HealthLevel(health.level),
@@ -228,6 +238,8 @@ class CacheServices:
             steps=_FULL_STEPS if full else health.steps,
             timeout_s=float(health.timeout_s),
             pictures=os.path.join(self.workshop.state_directory, "pictures"),
+            when_busy=WhenBusy(health.when_busy),
+            wait_s=float(health.timeout_s) if wait_s is None else wait_s,
         )
         probe = open_probe(health.python or sys.executable, os.environ)
         with self.workshop.looking() as site:

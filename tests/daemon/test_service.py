@@ -58,6 +58,7 @@ class World:
         self.taken = False
         self.backs_up = False
         self.cache = ""
+        self.proves = True
 
     def cycle(self, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:
         self.calls.append("cycle")
@@ -75,6 +76,12 @@ class World:
         self.calls.append("backup")
         return Report(Job.BACKUP, self.clock.now(), 0.0, findings=self.findings)
 
+    def prove(self) -> Report:
+        self.calls.append("health")
+        if self.failure is not None:
+            raise self.failure
+        return Report(Job.HEALTH, self.clock.now(), 0.0, findings=self.findings)
+
     def update(self, change: Change) -> None:
         self.state = change(self.read())
 
@@ -88,6 +95,8 @@ class World:
     def duties(self, quick: str) -> Duties:
         last_runs = LastRuns(self.read, self.update)
         jobs = {"quick": self.quick, **({"backup": self.backup} if self.backs_up else {})}
+        if self.proves:
+            jobs["health"] = self.prove
         return Duties(self.cycle, jobs, {"quick": Schedule(quick)}, last_runs, "cache-1", cache=self.cache)
 
     def claim(self) -> None:
@@ -196,6 +205,70 @@ def test_after_a_store_could_not_be_reached_the_cycle_is_tried_again_less_and_le
         if service._runner._waiting:
             run_until_idle(service)
     assert len(world.calls) == calls + 1
+
+
+def minutes_of_attempts(world: World, service: Service, minutes: int) -> list[int]:
+    """Lets time pass; returns after how many minutes something was done."""
+    found = []
+    for minute in range(1, minutes + 1):
+        world.clock.move(60)
+        service._timer.ask()
+        if service._runner._waiting:
+            run_until_idle(service)
+            found.append(minute)
+    return found
+
+
+BUSY = (Finding(problems.GPU_BUSY, "a/b@main", "process 7 holds 20 GB"),)
+
+
+def test_a_health_check_that_found_the_gpu_busy_is_tried_again_by_itself_and_the_cycle_is_not() -> None:
+    world = World()
+    service = world.service()
+    world.findings = BUSY
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    attempts = minutes_of_attempts(world, service, 70)
+    pauses = [later - earlier for earlier, later in itertools.pairwise([0, *attempts])]
+    # It is asked once a minute, at another second each time.
+    assert all(0 <= pause - wanted <= 2 for pause, wanted in zip(pauses, (1, 2, 4, 8, 15, 15, 15), strict=False))
+    assert world.calls == ["cycle", *["health"] * len(attempts)]
+    world.findings = ()
+    minutes_of_attempts(world, service, 17)
+    assert world.calls.count("health") == len(attempts) + 1
+    assert minutes_of_attempts(world, service, 40) == []
+    assert world.read().get("health queued") is None
+
+
+def test_a_health_check_that_is_owed_outlives_the_daemon() -> None:
+    world = World()
+    world.findings = BUSY
+    service = world.service()
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    world.findings = ()
+    assert len(minutes_of_attempts(world, world.service(), 5)) == 1
+    assert world.calls == ["cycle", "health"]
+    assert minutes_of_attempts(world, world.service(), 5) == []
+
+
+def test_a_health_check_that_fails_is_not_tried_every_minute() -> None:
+    world = World()
+    world.findings = BUSY
+    service = world.service()
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    world.failure = DataDiskMissing("/mnt")
+    assert 2 <= len(minutes_of_attempts(world, service, 20)) <= 5
+
+
+def test_a_health_check_that_is_to_be_skipped_is_not_tried_again() -> None:
+    world = World()
+    world.findings, world.proves = BUSY, False
+    service = world.service()
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    assert minutes_of_attempts(world, service, 20) == []
 
 
 @pytest.mark.parametrize("problem", [problems.CACHE_BUSY, problems.STORE_MISSING, problems.STORE_DENIED])

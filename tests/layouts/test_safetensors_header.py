@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.tiny_safetensors import safetensors_bytes
-from zimage_syncd.layouts.safetensors_header import check_safetensors
+from zimage_syncd.layouts.safetensors_header import Tensor, check_safetensors, read_safetensors
 
 GOOD = safetensors_bytes({"a": b"1" * 100, "b": b"2" * 28})
 
@@ -81,6 +81,8 @@ def test_a_file_too_short_for_a_header_is_found(tmp_path: Path, length: int) -> 
         with_header({"a": {"dtype": "U8", "shape": [True], "data_offsets": [0, 1]}}, b"x"),
         with_header({"a": {"dtype": "U8", "shape": [3]}}, b"x" * 3),
         with_header({"a": "tensor"}, b""),
+        with_header(b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}, "a": 1}'),
+        with_header(b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0], "dtype": "I8"}}'),
     ],
     ids=lambda data: str(data[8:40]),
 )
@@ -98,3 +100,18 @@ def test_a_claimed_length_beyond_the_bound_is_not_read(tmp_path: Path, claimed: 
         assert check_safetensors(descriptor, 2**31) == f"its header claims {claimed} bytes, the file has {2**31}"
     finally:
         os.close(descriptor)
+
+
+def test_a_header_tells_its_tensors(tmp_path: Path) -> None:
+    place = tmp_path / "file.safetensors"
+    header = {"a": tensor("BF16", [2, 3], 0, 12), "b": tensor("I64", [], 12, 20)}
+    place.write_bytes(with_header({"__metadata__": {"format": "pt"}, **header}, b"x" * 20))
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        found = read_safetensors(descriptor, place.stat().st_size)
+    finally:
+        os.close(descriptor)
+    begin = place.stat().st_size - 20
+    assert found == (Tensor("a", "BF16", (2, 3), begin, 12), Tensor("b", "I64", (), begin + 12, 8))
+    assert [one.elements for one in found if not isinstance(one, str)] == [6, 1]
+    assert [one.is_float for one in found if not isinstance(one, str)] == [True, False]

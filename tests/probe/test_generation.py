@@ -14,7 +14,7 @@ import pytest
 
 import zimage_syncd
 from tests.support.safetensors_edit import overwrite_tensor, rename_tensors
-from zimage_syncd.layouts.safetensors_header import read_tensors
+from zimage_syncd.layouts.safetensors_header import read_safetensors
 from zimage_syncd.model.health import HealthLevel, HealthOutcome
 from zimage_syncd.model.health_json import decode_result, encode_request
 from zimage_syncd.probe.offline import REFUSED
@@ -46,7 +46,7 @@ def stored_tensors(directory):
     count = 0
     for path in Path(directory).rglob("*.safetensors"):
         with open(path, "rb") as stream:
-            count += len(read_tensors(stream.fileno(), path.stat().st_size))
+            count += len(read_safetensors(stream.fileno(), path.stat().st_size))
     return count
 
 

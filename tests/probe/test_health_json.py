@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult, Placement, WhenBusy
 from zimage_syncd.model.health_json import (
     MAX_DETAIL_CHARS,
     MAX_REQUEST_BYTES,
@@ -43,6 +43,8 @@ REQUESTS = st.builds(
     seed=st.integers(0, 2**63 - 1),
     prompt=st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=60),
     picture=st.just("") | texts(4000).map(lambda text: f"/{text}.png"),
+    when_busy=st.sampled_from(WhenBusy),
+    wait_s=st.floats(0, 10**8),
 )
 
 RESULTS = st.builds(
@@ -57,6 +59,8 @@ RESULTS = st.builds(
     checked_files=st.integers(0, 2**20),
     picture=texts(4000),
     versions=st.lists(st.tuples(texts(60), texts(60)), max_size=8).map(tuple),
+    placement=st.sampled_from(Placement),
+    needed_memory_bytes=st.integers(0, 2**50),
 )
 
 
@@ -96,6 +100,8 @@ HOSTILE_REQUESTS = {
     "steps": [0, 51, True, 4.0],
     "seed": [-1, 2**63, 1.5],
     "prompt": ["", "x" * 2001, 5, "a\0"],
+    "when_busy": ["", "never", 1],
+    "wait_s": [-1, "5", True, None, 10**9],
     "picture": ["relative.png", "/etc/passwd", 0, "/" + "x" * 4096 + ".png"],
 }
 
@@ -113,6 +119,8 @@ HOSTILE_RESULTS = {
     "detail": [None, "x" * (MAX_DETAIL_CHARS + 1)],
     "timings_s": [{}, [["load"]], [["load", "1"]], [["load", -1]], [["load", True]], [[1, 1]], [["load", 10**400]]],
     "peak_memory_bytes": [-1, 1.5, True],
+    "placement": ["gpu", None],
+    "needed_memory_bytes": [-1, 0.5],
     "versions": [[["torch", 2]], "torch", [["a", "b"]] * 65],
 }
 

@@ -8,10 +8,16 @@ import pytest
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from zimage_syncd.model.health import HealthLevel, HealthOutcome  # noqa: E402 (torch comes with the probe extra)
-from zimage_syncd.probe import device, pipeline  # noqa: E402
-from zimage_syncd.probe.conclusion import Concluded  # noqa: E402
+from zimage_syncd.model.health import (  # noqa: E402 (torch comes with the probe extra)
+    HealthLevel,
+    HealthOutcome,
+    HealthRequest,
+    Placement,
+)
+from zimage_syncd.probe import device, generation, gpu, offload, pipeline  # noqa: E402
+from zimage_syncd.probe.conclusion import Concluded, Progress  # noqa: E402
 from zimage_syncd.probe.files import examine  # noqa: E402
+from zimage_syncd.probe.need import ComponentNeed, Need  # noqa: E402
 from zimage_syncd.probe.tensors import refuse_bad_tensors  # noqa: E402
 
 pytestmark = pytest.mark.probe
@@ -146,3 +152,95 @@ def test_what_libraries_raise_is_translated(error, outcome):
     concluded = device.conclude(error, CPU, HealthOutcome.LOAD_FAILED)
     assert concluded.outcome is outcome
     assert "\n" not in concluded.detail
+
+
+def fits_of(monkeypatch, free_gib, host_gib=64, total_gib=24, **request):
+    """Where a model of 6 GiB in bfloat16 goes on a card of 24 GiB."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free_gib * GIB, total_gib * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
+    monkeypatch.setattr(device, "available_bytes", lambda: host_gib * GIB)
+    monkeypatch.setattr(device, "choose", lambda wanted, _: CPU_BF16 if wanted == "cpu" else CUDA)
+    wanted = HealthRequest(directory="/c", layout="huggingface", repo="a/b", revision="main", **request)
+    progress = Progress()
+    place, level, _ = generation._where(wanted, NEED, 6 * GIB, progress)
+    return place.name, level, progress
+
+
+CPU_BF16 = device.Device("cpu", "cpu", torch.bfloat16)
+NEED = Need((ComponentNeed("transformer", 2 * GIB, 0, GIB // 8), ComponentNeed("text_encoder", GIB, 0, GIB // 8)))
+
+
+def test_a_small_card_is_given_one_component_after_the_other(monkeypatch):
+    name, level, progress = fits_of(monkeypatch, free_gib=6)
+    assert (name, level, progress.placement) == ("cuda:0", HealthLevel.GENERATE, Placement.COMPONENTS)
+    assert 4 * GIB < progress.needed_memory_bytes < 6 * GIB
+    assert fits_of(monkeypatch, free_gib=2)[2].placement is Placement.LAYERS
+
+
+def test_a_card_that_is_too_small_leaves_the_processor_to_auto_and_nothing_to_others(monkeypatch):
+    with pytest.raises(Concluded) as caught:
+        fits_of(monkeypatch, free_gib=1, total_gib=1, level=HealthLevel.GENERATE)
+    assert caught.value.outcome is HealthOutcome.OUT_OF_MEMORY
+    assert "are needed" in caught.value.detail
+    name, level, progress = fits_of(monkeypatch, free_gib=1, total_gib=1)
+    assert (name, level, progress.placement) == ("cpu", HealthLevel.LOAD, Placement.CPU)
+    assert progress.remarks[0].startswith("cuda:0 NVIDIA H200 is too small: at least")
+
+
+def test_a_card_that_others_fill_is_busy(monkeypatch):
+    with pytest.raises(Concluded) as caught:
+        fits_of(monkeypatch, free_gib=0, level=HealthLevel.GENERATE)
+    assert caught.value.outcome is HealthOutcome.GPU_BUSY
+
+
+def test_a_processor_without_memory_is_told_before_anything_is_loaded(monkeypatch):
+    with pytest.raises(Concluded) as caught:
+        fits_of(monkeypatch, free_gib=0, host_gib=5, device="cpu", level=HealthLevel.LOAD)
+    assert caught.value.outcome is HealthOutcome.OUT_OF_MEMORY
+    assert f"{5 * GIB} are free" in caught.value.detail
+    assert fits_of(monkeypatch, free_gib=0, host_gib=5, device="cpu")[1] is HealthLevel.FILES
+
+
+def test_what_torch_sees_speaks_where_there_is_no_nvml(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (20 * GIB, 24 * GIB))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "AMD Test")
+    assert device.look() == gpu.Look("AMD Test", 24 * GIB, 20 * GIB)
+
+
+def test_what_this_process_does_there_itself_is_nobody_elses_work(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: GIB)
+    assert isinstance(device.look(), gpu.Unseen)
+
+
+@pytest.mark.parametrize(
+    ("placement", "sequence", "expected"),
+    [
+        (Placement.COMPONENTS, "a->b", "enable_model_cpu_offload"),
+        (Placement.COMPONENTS, None, "enable_sequential_cpu_offload"),
+        (Placement.LAYERS, "a->b", "enable_sequential_cpu_offload"),
+    ],
+)
+def test_offloading_goes_by_components_where_the_pipeline_names_their_order(placement, sequence, expected):
+    calls = []
+
+    class Pipeline:
+        model_cpu_offload_seq = sequence
+
+        def __getattr__(self, name):
+            return lambda device: calls.append((name, device))
+
+    offload.spread(Pipeline(), placement, "cuda:0")
+    assert calls == [(expected, "cuda:0")]
+
+
+def test_a_model_that_comes_component_by_component_draws_the_same_picture(tiny, request_for):
+    pictures = []
+    for placement in (Placement.CPU, Placement.COMPONENTS):
+        loaded = pipeline.load(diffusers.ZImagePipeline, tiny, CPU_BF16)
+        if placement in offload.OFFLOADED:
+            offload.spread(loaded, placement, "cpu")
+        pictures.append(pipeline.draw(loaded, request_for(tiny)).tobytes())
+    assert pictures[0] == pictures[1]

@@ -13,7 +13,8 @@ import zimage_syncd
 from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.model.health_json import MAX_RESULT_BYTES, encode_result
-from zimage_syncd.process.probe import ProbeProcess, passed_on
+from zimage_syncd.process import oom, strays
+from zimage_syncd.process.probe import OOM_KILLED, ProbeProcess, passed_on
 
 REQUEST = HealthRequest(directory="/cache/x", layout="huggingface", repo="a/b", revision="main")
 ROOT = os.path.dirname(os.path.dirname(zimage_syncd.__file__))
@@ -158,10 +159,138 @@ def test_only_the_end_of_much_noise_is_kept(probe_of):
     assert "noise 199990" not in result.detail
 
 
-def test_a_missing_interpreter_is_missing_extra_and_named():
-    result = ProbeProcess("/nonexistent/bin/python", {}).run(REQUEST, 60, Never())
-    assert result.outcome is HealthOutcome.MISSING_EXTRA
-    assert "/nonexistent/bin/python" in result.detail
+DAEMON = """
+    import os, sys, time
+    ready, told = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        with open({path!r}, "a") as stream:
+            stream.write(f"{{os.getpid()}}\\n")
+        if {clears}:
+            os.execve(sys.executable, [sys.executable, "-S", "-c", "import time; time.sleep(600)"], {environment})
+        time.sleep(600)
+    while not os.path.exists({path!r}) or not os.path.getsize({path!r}):
+        time.sleep(0.01)
+    {end}
+"""
+"""Leaves a process behind in a session of its own, whose parent is gone."""
+
+ANSWERS = f"sys.stdout.buffer.write({encode_result(HealthResult(HealthOutcome.OK, HealthLevel.LOAD))!r})"
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        (ANSWERS, HealthOutcome.OK),
+        ("time.sleep(600)", HealthOutcome.TIMEOUT),
+        ("os.abort()", HealthOutcome.CRASHED),
+    ],
+)
+@pytest.mark.parametrize("clears", [False, True])
+def test_what_left_the_group_is_ended_however_the_probe_ends(probe_of, tmp_path, end, outcome, clears):
+    path = str(tmp_path / "pids")
+    kept = "{'ZIMAGE_SYNCD_PROBE_MARK': os.environ['ZIMAGE_SYNCD_PROBE_MARK']}"
+    script = DAEMON.format(path=path, end=end, clears=clears, environment=kept)
+    assert probe_of(script).run(REQUEST, 3, Never()).outcome is outcome
+    (stray,) = pids(path)
+    assert gone(stray)
+
+
+def test_who_carries_no_mark_or_another_one_is_left_alone(probe_of):
+    # The third mark was made in a container that this process can see into: its numbers mean others there.
+    namespace, _, rest = strays.new_mark().partition(".")
+    marks = [
+        strays.new_mark(),
+        "nonsense",
+        f"{int(namespace) + 1}.{2**22 + 1}.5.ab",
+        f"{namespace}",
+        f"{namespace}.x.{rest}",
+    ]
+    environments = [{}, *({"ZIMAGE_SYNCD_PROBE_MARK": mark} for mark in marks)]
+    sleepers = [subprocess.Popen(["sleep", "600"], env=environment) for environment in environments]
+    try:
+        assert probe_of(f"import sys\n{ANSWERS}").run(REQUEST, 60, Never()).outcome is HealthOutcome.OK
+        assert all(alive(sleeper.pid) for sleeper in sleepers)
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.wait()
+
+
+def test_what_a_killed_starter_s_probe_left_behind_is_ended_by_the_next_probe(probe_of, tmp_path):
+    path = str(tmp_path / "pids")
+    stranger = tmp_path / "stranger.py"
+    stranger.write_text(textwrap.dedent(DAEMON.format(path=path, end="time.sleep(600)", clears=False, environment={})))
+    starter = f"""
+from zimage_syncd.model.health import HealthRequest
+from zimage_syncd.process.probe import ProbeProcess
+class Never:
+    def check(self): pass
+ProbeProcess(None, {{}}, program=("-S", {str(stranger)!r})).run(
+    HealthRequest(directory="/c", layout="huggingface", repo="a/b", revision="main"), 600, Never())
+"""
+    parent = subprocess.Popen([sys.executable, "-c", starter], env={**os.environ, "PYTHONPATH": ROOT})
+    deadline = time.monotonic() + 30
+    while not pids(path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (stray,) = pids(path)
+    parent.kill()
+    parent.wait()
+    assert alive(stray)
+    assert probe_of(f"import sys\n{ANSWERS}").run(REQUEST, 60, Never()).outcome is HealthOutcome.OK
+    assert gone(stray)
+
+
+def test_a_kill_for_want_of_memory_is_told_from_another_kill(tmp_path):
+    """The kernel's counter is a file here; the kill is real."""
+    group = tmp_path / "sys/fs/cgroup/daemon"
+    for directory in (tmp_path / "proc/self", group):
+        directory.mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/daemon\n")
+    events = group / "memory.events"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "sys.stderr.write('loading\\n'); sys.stderr.flush()\n"
+        f"with open({str(events)!r}, 'w') as s: s.write('max 9\\noom 1\\noom_kill ' + sys.argv[1] + '\\n')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+
+    def outcome(kills_before, kills_after):
+        events.write_text(f"max 9\noom 1\noom_kill {kills_before}\n")
+        program = ("-S", str(script), str(kills_after))
+        probe = ProbeProcess(None, {}, program=program, oom_kills=lambda: oom.kills(str(tmp_path)))
+        return probe.run(REQUEST, 60, Never())
+
+    killed = outcome(3, 4)
+    assert killed.outcome is HealthOutcome.OUT_OF_MEMORY
+    assert killed.detail == f"{OOM_KILLED}; it last said: loading"
+    assert outcome(4, 4).outcome is HealthOutcome.CRASHED
+
+
+COUNTERS = {
+    "version 2": ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.events": "oom 2\noom_kill 7\n"}, 7),
+    "a container": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.events": "oom_kill 6\n"}, 6),
+    "version 1": (
+        {"proc/self/cgroup": "4:cpu,memory:/x\n0::/\n", "sys/fs/cgroup/memory/x/memory.oom_control": "oom_kill 5\n"}, 5,
+    ),
+    "a container of version 1": (
+        {"proc/self/cgroup": "4:memory:/docker/x\n", "sys/fs/cgroup/memory/memory.oom_control": "oom_kill 4\n"}, 4,
+    ),
+    "no group": ({"proc/self/cgroup": "0::/\n", "proc/vmstat": "oom_kill 3\npgfault 9\n"}, 3),
+    "nothing": ({}, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", COUNTERS)
+def test_the_kernel_s_count_is_read_where_it_is_kept(tmp_path, kind):
+    files, expected = COUNTERS[kind]
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert oom.kills(str(tmp_path)) == expected
 
 
 def test_no_secret_reaches_the_probe(probe_of, tmp_path):
@@ -180,7 +309,7 @@ def test_no_secret_reaches_the_probe(probe_of, tmp_path):
     }
     script = f"import os\nwith open({str(path)!r}, 'w') as s: s.write(' '.join(sorted(os.environ)))"
     probe_of(script, environment).run(REQUEST, 60, Never())
-    assert path.read_text() == "CUDA_VISIBLE_DEVICES HOME LC_ALL PATH"
+    assert path.read_text() == "CUDA_VISIBLE_DEVICES HOME LC_ALL PATH ZIMAGE_SYNCD_PROBE_MARK"
     assert set(passed_on(environment)) == {"CUDA_VISIBLE_DEVICES", "HOME", "LC_ALL", "PATH"}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest
-from zimage_syncd.process.probe import ProbeProcess
+from zimage_syncd.process.probe import OOM_KILLED, ProbeProcess
 from zimage_syncd.process.unit_probe import UnitProbe, environment_file, open_probe
 
 REQUEST = HealthRequest(
@@ -120,6 +120,16 @@ def test_a_unit_that_fails_is_told_with_what_was_said_last(room: Path, tmp_path:
     assert result.outcome is HealthOutcome.CRASHED
     assert result.detail.startswith("Job for zimage-syncd-probe@")
     assert result.detail.endswith("failed.; it last said: CUDA error")
+
+
+def test_a_unit_that_the_kernel_ended_for_want_of_memory_is_told_as_that(room: Path, tmp_path: Path) -> None:
+    """The sentence is systemctl's own (systemd 252, its spelling included)."""
+    systemctl = tmp_path / "bin/systemctl"
+    said = "Job for $2 failed because of an out-of-memory (OOM) siutation."
+    systemctl.write_text(systemctl.read_text().replace("Job for $2 failed.", said))
+    python = program(tmp_path, "echo loading >&2; exit 9")
+    result = UnitProbe(python, {}, "zimage-syncd-probe", str(room)).run(REQUEST, 60, Never())
+    assert (result.outcome, result.detail) == (HealthOutcome.OUT_OF_MEMORY, f"{OOM_KILLED}; it last said: loading")
 
 
 def test_an_answer_that_is_none_is_a_crash(room: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class Duties:
     cycle: Callable[[Callable[[Verdict], None]], tuple[Verdict, Report]]
     """observe → … → report; calls what it is given when the disks were looked at and the cache links are there."""
     jobs: Mapping[str, Callable[[], Report]]
-    """Scheduled jobs by name."""
+    """Jobs by name: scheduled ones, the backup that changes lead to, and the health check that is tried again."""
     schedules: Mapping[str, Schedule]
     """When each of them is due."""
     last_runs: LastRuns

@@ -12,6 +12,7 @@ from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.heartbeat import Heartbeat
 from zimage_syncd.daemon.journal import Journal
 from zimage_syncd.daemon.notify import ServiceManager
+from zimage_syncd.daemon.proving import PROVE, Proving
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.reload import Reloader
 from zimage_syncd.daemon.runner import Runner
@@ -28,16 +29,19 @@ from zimage_syncd.ports import Clock
 CYCLE = "cycle"
 _FIRST_START = "first start"
 _LOOK_AGAIN = "look again"
+_PROVE_AGAIN = "prove again"
 _NAMES = {
     CYCLE: "looking at disks and cache",
     "quick": "quick verification",
     "deep": "deep verification",
     BACKUP: "backup",
+    PROVE: "health check",
 }
 """What a job is called where it tells nothing better of itself."""
 _EVERY_MINUTE = Schedule("* * * * *")
-"""How often it is asked whether a cycle shall be tried again: because the data disk was missing, foreign, read-only
-or in use, a store could not be reached, the disk was full, or somebody else was at work on the cache."""
+"""How often it is asked whether a health check shall be tried again, or a cycle: because the data disk was missing,
+foreign, read-only or in use, a store could not be reached, the disk was full, or somebody else was at work on the
+cache."""
 _PASSING = frozenset(
     {problems.STORE_UNREACHABLE, problems.STORE_MISSING, problems.STORE_DENIED, problems.STORE_BROKEN}
     | {problems.CACHE_BUSY, problems.TAKE_IN_BUSY, problems.FILE_CHANGING, problems.NO_SPACE, problems.DEVICE_FULL}
@@ -89,7 +93,7 @@ class Service:
         self._claim = claim
         self._reloader = Reloader(self._reload)
         self._heartbeat = Heartbeat(manager, pulse.alive, self._doing)
-        jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in (*duties.jobs, BACKUP)}
+        jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in (*duties.jobs, BACKUP, PROVE)}
         acts = {CYCLE: self._cycle, **jobs}
         self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log, duties.rest)
         self._is_ready = False
@@ -98,6 +102,7 @@ class Service:
         self._pause_s: float | None = None
         """How long after the last cycle another one is tried; None: it needs none."""
         self._looked_s = clock.monotonic_s()
+        self._proving = Proving(duties.last_runs, clock)
         self._watching = self._watch_over(duties)
         self._timer = self._timed(duties)
 
@@ -168,7 +173,10 @@ class Service:
         self._watching.ask()  # another one after a reload
 
     def _submit(self, name: str) -> None:
-        if name != _LOOK_AGAIN:
+        if name == _PROVE_AGAIN:
+            if PROVE in self._duties.jobs and self._proving.take():
+                self._runner.submit(PROVE)
+        elif name != _LOOK_AGAIN:
             self._runner.submit(name)
         elif self._pause_s is not None and self._clock.monotonic_s() - self._looked_s >= self._pause_s:
             self._runner.submit(CYCLE)
@@ -246,6 +254,7 @@ class Service:
         self._looked_s = self._clock.monotonic_s()
         self._blocked = verdict.obstacle
         self._pause_s = self._next_pause_s(verdict, report)
+        self._proving.heard(report)
         self._journal.tell(report)
 
     def _scheduled(self, name: str) -> Callable[[], None]:
@@ -273,6 +282,8 @@ class Service:
                 self._watching.failed()
             self._duties.last_runs.set(name, began_at)
             self._duties.last_runs.done(name, began_at)
+            if name == PROVE:
+                self._proving.ended(report)
             self._journal.tell(report)
 
         return act
@@ -283,7 +294,7 @@ def _may_pass(report: Report) -> bool:
 
 
 def _with_looks(schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:
-    return {**schedules, _LOOK_AGAIN: _EVERY_MINUTE}
+    return {**schedules, _LOOK_AGAIN: _EVERY_MINUTE, _PROVE_AGAIN: _EVERY_MINUTE}
 
 
 def _ask_every_s(duties: Duties) -> float:

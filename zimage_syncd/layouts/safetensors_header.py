@@ -25,23 +25,33 @@ _BITS = {
 
 
 @dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """A tensor as a safetensors file describes it."""
+class Tensor:
+    """What a header says of one tensor."""
 
     name: str
-    """Its key in the model's state."""
+    """In the file."""
     dtype: str
-    """As the format names it, such as BF16 or F32."""
+    """As the format calls it, such as BF16."""
     shape: tuple[int, ...]
     """Its dimensions, outermost first; empty for a single number."""
     offset: int
     """Of its first byte, from the beginning of the file."""
-    size_bytes: int
-    """Its bytes, without gaps, in row-major order, little-endian."""
+    stored_bytes: int
+    """In the file: without gaps, in row-major order, little-endian."""
+
+    @property
+    def elements(self) -> int:
+        """Product of its shape; 1 for a single number."""
+        return math.prod(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether loading as another floating type converts it; packed types smaller than a byte stay as they are."""
+        return self.dtype.startswith(("F", "BF")) and _BITS.get(self.dtype, 0) >= 8
 
 
-def read_tensors(descriptor: int, size_bytes: int) -> tuple[StoredTensor, ...]:
-    """What a safetensors file holds, in the order of its bytes.
+def check_safetensors(descriptor: int, size_bytes: int) -> str | None:
+    """What is wrong with a safetensors file's header; None where it fits the file exactly.
 
     Args:
         descriptor: open for reading; its offset does not matter.
@@ -49,24 +59,13 @@ def read_tensors(descriptor: int, size_bytes: int) -> tuple[StoredTensor, ...]:
 
     Raises:
         OSError: the disk cannot give the header.
-        ValueError: the header does not fit the file; the message says why.
     """
-    wrong = check_safetensors(descriptor, size_bytes)
-    if wrong is not None:
-        raise ValueError(wrong)
-    (length,) = _LENGTH.unpack(os.pread(descriptor, _LENGTH.size, 0))
-    header = json.loads(os.pread(descriptor, length, _LENGTH.size).decode())
-    begin = _LENGTH.size + length
-    found = []
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            first, last = tensor["data_offsets"]
-            found.append(StoredTensor(name, tensor["dtype"], tuple(tensor["shape"]), begin + first, last - first))
-    return tuple(sorted(found, key=lambda tensor: (tensor.offset, tensor.size_bytes)))
+    tensors = read_safetensors(descriptor, size_bytes)
+    return tensors if isinstance(tensors, str) else None
 
 
-def check_safetensors(descriptor: int, size_bytes: int) -> str | None:
-    """What is wrong with a safetensors file's header; None where it fits the file exactly.
+def read_safetensors(descriptor: int, size_bytes: int) -> tuple[Tensor, ...] | str:
+    """The tensors that a file's header describes, in its order, or what is wrong with it.
 
     Args:
         descriptor: open for reading; its offset does not matter.
@@ -81,12 +80,12 @@ def check_safetensors(descriptor: int, size_bytes: int) -> str | None:
     if length > min(_MAX_HEADER_BYTES, size_bytes - _LENGTH.size):
         return f"its header claims {length} bytes, the file has {size_bytes}"
     try:
-        header = json.loads(os.pread(descriptor, length, _LENGTH.size).decode())
+        header = json.loads(os.pread(descriptor, length, _LENGTH.size).decode(), object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError):
-        return "its header is not JSON"
+        return "its header is not JSON, or names something twice"
     if not isinstance(header, dict):
         return "its header is not a JSON object"
-    spans = []
+    spans, tensors = [], []
     for name, tensor in header.items():
         if name == "__metadata__":
             continue
@@ -94,7 +93,17 @@ def check_safetensors(descriptor: int, size_bytes: int) -> str | None:
         if span is None:
             return f"its header describes tensor {str(name)[:100]!r} in a way that cannot be"
         spans.append(span)
-    return _gaps(sorted(spans), size_bytes - _LENGTH.size - length)
+        offset = _LENGTH.size + length + span[0]
+        tensors.append(Tensor(name, tensor["dtype"], tuple(tensor["shape"]), offset, span[1] - span[0]))
+    return _gaps(sorted(spans), size_bytes - _LENGTH.size - length) or tuple(tensors)
+
+
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Of two tensors of one name, only the last would be seen; the format forbids them."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return values
 
 
 def _span(tensor: object) -> tuple[int, int] | None:

@@ -34,6 +34,36 @@ class HealthOutcome(enum.StrEnum):
     NOT_APPLICABLE = "not_applicable"
 
 
+class WhenBusy(enum.StrEnum):
+    """What a health check does while somebody else's work needs the GPU."""
+
+    WAIT = "wait"
+    """Looks again every few seconds, for a limited time."""
+    SKIP = "skip"
+    """Ends at once."""
+    CPU = "cpu"
+    """Does on the processor what can be afforded there."""
+    SMALLER = "smaller"
+    """Draws a smaller picture in what memory is free beside the others."""
+
+
+class Placement(enum.StrEnum):
+    """How a model is put into memory."""
+
+    NOWHERE = ""
+    """It was not loaded."""
+    WHOLE = "whole"
+    """All of it on the GPU."""
+    COMPONENTS = "components"
+    """One component after the other on the GPU, the others in the machine's memory."""
+    LAYERS = "layers"
+    """One layer after the other on the GPU."""
+    CPU = "cpu"
+    """All of it in the machine's memory."""
+    IMPOSSIBLE = "impossible"
+    """No way fits."""
+
+
 @dataclass(frozen=True, slots=True)
 class HealthRequest:
     """What the probe is asked to do; passed to it as JSON on standard input."""
@@ -60,6 +90,10 @@ class HealthRequest:
     """What to draw."""
     picture: str = ""
     """Absolute path of the PNG to write; empty: none is written."""
+    when_busy: WhenBusy = WhenBusy.WAIT
+    """What to do while somebody else's work needs the GPU."""
+    wait_s: float = 0.0
+    """How long to wait for the GPU at most, in seconds, before the check itself begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +124,7 @@ class HealthResult:
     """Absolute path of the PNG; empty where there is none."""
     versions: tuple[tuple[str, str], ...] = ()
     """Libraries and their versions."""
+    placement: Placement = Placement.NOWHERE
+    """How it was loaded."""
+    needed_memory_bytes: int = 0
+    """Of the device, estimated before anything was loaded; 0 where nothing was to be."""

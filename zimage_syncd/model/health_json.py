@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from zimage_syncd.model.failures import Failure
-from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult, Placement, WhenBusy
 from zimage_syncd.model.snapshot import LayoutName
 
 MAX_REQUEST_BYTES = 2**18
@@ -28,7 +28,7 @@ MAX_PAIRS = 64
 MAX_SEED = 2**63 - 1
 MAX_SECONDS = 10**9
 
-_E = TypeVar("_E", HealthLevel, HealthOutcome)
+_E = TypeVar("_E", HealthLevel, HealthOutcome, WhenBusy, Placement)
 
 
 class HealthDocumentInvalid(Failure):
@@ -59,6 +59,8 @@ def decode_request(document: bytes) -> HealthRequest:
         seed=read.integer("seed", 0, MAX_SEED),
         prompt=read.text("prompt", 1, MAX_PROMPT_CHARS),
         picture=read.text("picture", 0, MAX_PATH_CHARS),
+        when_busy=read.choice("when_busy", WhenBusy),
+        wait_s=read.duration("wait_s"),
     )
     _check_request(read, request)
     return request
@@ -93,6 +95,8 @@ def decode_result(document: bytes) -> HealthResult:
         checked_tensors=read.integer("checked_tensors", 0, MAX_SEED),
         picture=read.text("picture", 0, MAX_PATH_CHARS),
         versions=tuple((name, read.string("versions", value)) for name, value in read.pairs("versions")),
+        placement=read.choice("placement", Placement),
+        needed_memory_bytes=read.integer("needed_memory_bytes", 0, MAX_SEED),
     )
 
 
@@ -168,6 +172,9 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_SECONDS:
             raise self.invalid(key, f"must be seconds from 0 to {MAX_SECONDS}")
         return float(value)
+
+    def duration(self, key: str) -> float:
+        return self.seconds(key, self._values[key])
 
     def choice(self, key: str, kind: type[_E]) -> _E:
         try:

@@ -339,7 +339,9 @@ PROBE_EXTRA_MISSING = _add(
     "pip install 'zimage-syncd[probe]', or name the interpreter that has torch and diffusers in health.python.",
 )
 NO_GPU = _add("ZS502", "no GPU", _W, 'Check the driver (nvidia-smi), or set health.device = "cpu".')
-GPU_BUSY = _add("ZS503", "the GPU is busy", _N, "Try again later; health.when_busy says what to do then.", 75)
+GPU_BUSY = _add(
+    "ZS503", "the GPU is busy", _N, "Try again later (the daemon does); health.when_busy says what to do then.", 75
+)
 PROBE_TIMEOUT = _add(
     "ZS504", "the health check took too long", _E, "Raise health.timeout_s, or look at what the machine is doing."
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
+import os
 import sys
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
@@ -12,8 +14,15 @@ from zimage_syncd.probe.direct import NotDirect, plan_directly
 from zimage_syncd.probe.files import Examination, PipelineIndex, examine
 from zimage_syncd.probe.lean import lean_imports
 from zimage_syncd.probe.weights import Weights
+from zimage_syncd.probe.yielding import Senses, settle
 
 _STACK = ("torch", "diffusers", "transformers")
+
+MISSING = "probe extra is not installed: pip install 'zimage-syncd[probe]'"
+"""Begins the sentence on libraries that are not there."""
+
+_NO_MEMORY = os.strerror(errno.ENOMEM)
+"""What the loader of shared libraries says, too."""
 
 MAX_NAMED = 8
 """Damaged files that the detail names; the others are counted."""
@@ -36,6 +45,8 @@ def check(request: HealthRequest, *, plainly: str = "") -> HealthResult:
         if progress.direct and end.outcome in _DOUBTED:
             raise Again(f"{end.outcome}: {end.detail}") from end
         return progress.result(end.outcome, end.detail)
+    except MemoryError as error:
+        return progress.result(HealthOutcome.OUT_OF_MEMORY, first_line(error))
     return progress.result(HealthOutcome.OK, detail)
 
 
@@ -50,7 +61,7 @@ def _check(request: HealthRequest, progress: Progress, plainly: str) -> str:
         Concluded: it is anything else.
         Again: see `check`.
     """
-    found = _check_files(request.directory, progress)
+    found = _check_files(request, progress)
     if request.level is HealthLevel.FILES:
         return f"headers, indexes and configurations of {found.checked_files} files are good"
     if found.index is None:
@@ -60,23 +71,52 @@ def _check(request: HealthRequest, progress: Progress, plainly: str) -> str:
     if pickled:
         reason = f"{', '.join(pickled)}: weights that are no safetensors can run code, and are never loaded"
         raise Concluded(HealthOutcome.NOT_APPLICABLE, reason)
-    weights = None if plainly else _plan(request, found.index)
+    return _load_and_draw(request, found, found.index, progress, plainly)
+
+
+def _check_files(request: HealthRequest, progress: Progress) -> Examination:
+    with progress.stage("files"):
+        found = examine(request.directory, _cache_of(request))
+    progress.remarks.extend(found.remarks[:MAX_NAMED])
+    progress.checked_files = found.checked_files
+    if found.damage:
+        more = f"; and {len(found.damage) - MAX_NAMED} more" if len(found.damage) > MAX_NAMED else ""
+        raise Concluded(HealthOutcome.FILES_DAMAGED, "; ".join(found.damage[:MAX_NAMED]) + more)
+    return found
+
+
+def _cache_of(request: HealthRequest) -> str:
+    """Where the library keeps all its repositories: three levels up, with ModelScope's older layouts two."""
+    levels = 2 if request.layout.endswith("legacy") else 3
+    return os.path.normpath(os.path.join(request.directory, *[".."] * levels))
+
+
+def _load_and_draw(
+    request: HealthRequest, found: Examination, index: PipelineIndex, progress: Progress, plainly: str
+) -> str:
+    missing = _missing()
+    if missing:
+        return _only_files(request, missing)
+    need = found.need()
+    request = settle(request, need, progress, Senses())
+    weights = None if plainly else _plan(request, index)
+    is_lean = weights is not None and not _is_of_modelscope(request)
     try:
         # Until the end, for some of it is asked for only when modules are made, or called.
-        with lean_imports() if weights is not None and not _is_of_modelscope(request) else contextlib.nullcontext():
+        with lean_imports() if is_lean else contextlib.nullcontext():
             with progress.stage("import torch"):
-                from zimage_syncd.probe import generation  # noqa: PLC0415 (seconds)
+                from zimage_syncd.probe import generation  # noqa: PLC0415 (seconds, and hundreds of megabytes)
 
-            said = generation.run(request, found.index, weights, progress)
-        return "; ".join(part for part in (said, f"loaded plainly, for {plainly}" if plainly else "") if part)
-    except (Concluded, Again):
+            said = generation.run(request, index, need, weights, progress)
+    except (Again, Concluded, MemoryError):
         raise
     except Exception as error:
+        if _NO_MEMORY in str(error):
+            raise Concluded(HealthOutcome.OUT_OF_MEMORY, first_line(error)) from error
         # A broken installation raises far more than ImportError: OSError for a library, RuntimeError for a version.
-        reason = _why_not(error)
-        if request.level is HealthLevel.AUTO:
-            return f"only files were checked: {reason}"
-        raise Concluded(HealthOutcome.MISSING_EXTRA, reason) from error
+        broken = f"{', '.join(_STACK)} are installed in {sys.prefix} and cannot be imported: {first_line(error)}"
+        return _only_files(request, _missing() or broken)
+    return "; ".join(part for part in (said, f"loaded plainly, for {plainly}" if plainly else "") if part)
 
 
 def _plan(request: HealthRequest, index: PipelineIndex) -> tuple[Weights, ...] | None:
@@ -92,19 +132,18 @@ def _is_of_modelscope(request: HealthRequest) -> bool:
     return request.layout.startswith("modelscope") and importlib.util.find_spec("modelscope") is not None
 
 
-def _check_files(directory: str, progress: Progress) -> Examination:
-    with progress.stage("files"):
-        found = examine(directory)
-    progress.checked_files = found.checked_files
-    if found.damage:
-        more = f"; and {len(found.damage) - MAX_NAMED} more" if len(found.damage) > MAX_NAMED else ""
-        raise Concluded(HealthOutcome.FILES_DAMAGED, "; ".join(found.damage[:MAX_NAMED]) + more)
-    return found
+def _only_files(request: HealthRequest, reason: str) -> str:
+    """What is said where there is nothing to load with.
+
+    Raises:
+        Concluded: missing_extra, where more than files was asked for by name.
+    """
+    if request.level is HealthLevel.AUTO:
+        return f"only files were checked: {reason}"
+    raise Concluded(HealthOutcome.MISSING_EXTRA, reason)
 
 
-def _why_not(error: Exception) -> str:
-    """What is missing, by name: without torch, the first import to fail is one that nobody asked for."""
+def _missing() -> str:
+    """Which libraries are not there, by name; empty where all are."""
     missing = [name for name in _STACK if importlib.util.find_spec(name) is None]
-    if missing:
-        return f"not installed in {sys.prefix}: {', '.join(missing)}"
-    return f"{', '.join(_STACK)} are installed and cannot be imported: {first_line(error)}"
+    return f"{MISSING}; not installed in {sys.prefix}: {', '.join(missing)}" if missing else ""

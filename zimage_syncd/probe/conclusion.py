@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthResult
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthResult, Placement
 
 MAX_LINE_CHARS = 500
 
@@ -64,6 +64,16 @@ class Progress:
     """Whether the weights went straight to the device, past the libraries' own loaders."""
     checked_tensors: int = 0
     """As in `HealthResult`."""
+    placement: Placement = Placement.NOWHERE
+    """As in `HealthResult`."""
+    needed_memory_bytes: int = 0
+    """As in `HealthResult`."""
+    remarks: list[str] = field(default_factory=list)
+    """What is to be said whatever comes out."""
+    waited_s: float = 0.0
+    """For a GPU that others used, so far, in seconds."""
+    spared_bytes: int = 0
+    """Of the GPU's free memory that are left to others whose work is under way."""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -76,18 +86,21 @@ class Progress:
 
     def result(self, outcome: HealthOutcome, detail: str) -> HealthResult:
         """The document to answer with."""
+        timings_s = [*([("wait", round(self.waited_s, 3))] if self.waited_s else []), *self.timings_s]
         return HealthResult(
             outcome=outcome,
             level=self.level,
-            detail=detail,
+            detail="; ".join(part for part in (*self.remarks, detail) if part),
             device=self.device,
             dtype=self.dtype,
-            timings_s=(*self.timings_s, ("total", round(age_s(), 3))),
+            timings_s=(*timings_s, ("total", round(age_s(), 3))),
             peak_memory_bytes=self.peak_memory_bytes or resident_peak_bytes(),
             checked_files=self.checked_files,
             checked_tensors=self.checked_tensors,
             picture=self.picture,
             versions=tuple(sorted(self.versions.items())),
+            placement=self.placement,
+            needed_memory_bytes=self.needed_memory_bytes,
         )
 
 

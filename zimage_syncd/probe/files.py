@@ -1,4 +1,4 @@
-"""The level `files`: headers, indexes and configurations of a snapshot, read without torch. Changes nothing."""
+"""The level `files`: headers, indexes, configurations and links of a snapshot, read without torch. Changes nothing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from zimage_syncd.layouts.safetensors_header import check_safetensors
+from zimage_syncd.layouts.safetensors_header import Tensor, read_safetensors
+from zimage_syncd.probe.need import Need, need_of
+from zimage_syncd.probe.shards import WeightIndex, damage_of, remarks_on
 
 MAX_JSON_BYTES = 2**26
 """The largest usual one, Qwen's tokenizer.json, has 11 MB."""
@@ -56,13 +57,25 @@ class Examination:
     """File and reason, each."""
     index: PipelineIndex | None = None
     """None where the repository is no pipeline of diffusers."""
+    remarks: list[str] = field(default_factory=list)
+    """What is odd and no damage."""
+    tensors: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    """Of each safetensors file whose header is good, by its name from the directory."""
+    weight_indexes: dict[str, WeightIndex] = field(default_factory=dict)
+    """By their names from the directory."""
+
+    def need(self) -> Need:
+        """The memory that the pipeline's weights need; nothing where it is none."""
+        names = tuple(part.name for part in self.index.components) if self.index is not None else ()
+        return need_of(names, self.tensors, {name: index.shards for name, index in self.weight_indexes.items()})
 
 
-def examine(directory: str) -> Examination:
+def examine(directory: str, cache: str = "") -> Examination:
     """Looks at every file of a snapshot that says something about itself or about others.
 
     Args:
         directory: absolute path.
+        cache: absolute path of what its links may lead to without a remark; empty: anything.
     """
     found = Examination()
     names = list(_files(directory, found))
@@ -72,7 +85,22 @@ def examine(directory: str) -> Examination:
         reason = _objection(directory, name, found)
         if reason is not None:
             found.damage.append(f"{name}: {reason}")
+    for name, index in found.weight_indexes.items():
+        found.damage.extend(f"{name}: {reason}" for reason in damage_of(index, found.tensors))
+        found.remarks.extend(f"{name} {remark}" for remark in remarks_on(index, found.tensors))
+    found.remarks.extend(_links_elsewhere(directory, names, cache))
     return found
+
+
+def _links_elsewhere(directory: str, names: list[str], cache: str) -> Iterator[str]:
+    """Says how many files lie outside of the cache, as links into a shared mount do."""
+    if not cache:
+        return
+    own = os.path.join(os.path.realpath(cache), "")
+    paths = [os.path.join(directory, name) for name in names]
+    outside = [real for path in paths if not (real := os.path.realpath(path)).startswith(own) and os.path.exists(real)]
+    if outside:
+        yield f"{len(outside)} files are links out of the cache, such as to {outside[0]}"
 
 
 def _files(directory: str, found: Examination) -> Iterator[str]:
@@ -94,7 +122,7 @@ def _objection(directory: str, name: str, found: Examination) -> str | None:
     try:
         if name.endswith(".safetensors"):
             found.checked_files += 1
-            return _check_weights(path)
+            return _check_weights(path, name, found)
         if name.endswith(_CONFIGURATIONS):
             found.checked_files += 1
             return _check_json(directory, name, found)
@@ -104,12 +132,16 @@ def _objection(directory: str, name: str, found: Examination) -> str | None:
     return None
 
 
-def _check_weights(path: str) -> str | None:
+def _check_weights(path: str, name: str, found: Examination) -> str | None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return check_safetensors(descriptor, os.fstat(descriptor).st_size)
+        tensors = read_safetensors(descriptor, os.fstat(descriptor).st_size)
     finally:
         os.close(descriptor)
+    if isinstance(tensors, str):
+        return tensors
+    found.tensors[name] = tensors
+    return None
 
 
 def _check_json(directory: str, name: str, found: Examination) -> str | None:
@@ -121,19 +153,30 @@ def _check_json(directory: str, name: str, found: Examination) -> str | None:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
         return f"not JSON: {str(error)[:200]}"
-    if name.endswith(".safetensors.index.json") and isinstance(values, dict):
-        return _missing_shards(directory, os.path.dirname(name), values)
+    if name.endswith(".safetensors.index.json"):
+        return _read_weight_index(directory, name, values, found)
     if name == "model_index.json":
         return _read_index(directory, values, found)
     return None
 
 
-def _missing_shards(directory: str, parent: str, values: dict[str, Any]) -> str | None:
-    shards = values.get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+def _read_weight_index(directory: str, name: str, values: object, found: Examination) -> str | None:
+    listed = values.get("weight_map") if isinstance(values, dict) else None
+    if not isinstance(listed, dict) or not all(isinstance(shard, str) for shard in listed.values()):
         return "its weight_map does not map tensors to files"
-    missing = [s for s in sorted(set(shards.values())) if not os.path.lexists(os.path.join(directory, parent, s))]
-    return f"names {len(missing)} shards that are not there: {', '.join(missing[:5])}" if missing else None
+    parent = os.path.dirname(name)
+    index = WeightIndex({tensor: os.path.join(parent, shard) for tensor, shard in listed.items()}, _total_of(values))
+    found.weight_indexes[name] = index
+    missing = [shard for shard in sorted(index.shards) if not os.path.lexists(os.path.join(directory, shard))]
+    shown = ", ".join(os.path.relpath(shard, parent or ".") for shard in missing[:5])
+    return f"names {len(missing)} shards that are not there: {shown}" if missing else None
+
+
+def _total_of(values: object) -> int | None:
+    """`metadata.total_size`; some tools write it as a float."""
+    metadata = values.get("metadata") if isinstance(values, dict) else None
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
+    return int(total) if isinstance(total, int | float) and 0 <= total < 2**63 else None
 
 
 def _read_index(directory: str, values: object, found: Examination) -> str | None:

@@ -6,28 +6,34 @@ are read in the meantime.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from zimage_syncd import __version__
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest
-from zimage_syncd.probe import device, direct, picture, tensors, warm_up
+from zimage_syncd.probe import device, direct, offload, picture, tensors, warm_up
 from zimage_syncd.probe.conclusion import Again, Concluded, Progress, first_line
 from zimage_syncd.probe.files import PipelineIndex
+from zimage_syncd.probe.need import Need
 from zimage_syncd.probe.reading import Reading
 from zimage_syncd.probe.weights import Weights
+from zimage_syncd.probe.yielding import Senses, settle
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-def run(request: HealthRequest, index: PipelineIndex, weights: tuple[Weights, ...] | None, progress: Progress) -> str:
+def run(
+    request: HealthRequest, index: PipelineIndex, need: Need, weights: tuple[Weights, ...] | None, progress: Progress
+) -> str:
     """Loads, and draws where that was asked for or can be afforded.
 
     Args:
         request: what to do.
         index: what the snapshot's `model_index.json` says.
+        need: memory of the weights.
         weights: what to read past the libraries' loaders; None: they do it all.
         progress: is added to.
 
@@ -39,15 +45,14 @@ def run(request: HealthRequest, index: PipelineIndex, weights: tuple[Weights, ..
         Again: the quick way did not get to its end.
         Exception: the libraries cannot be imported.
     """
-    weights_bytes = sum(part.weights_bytes for part in index.components)
     with progress.stage("device"):
-        place = device.choose(request.device, weights_bytes)
+        request = settle(request, need, progress, Senses(look=device.look))
+        place, level, reason = _where(request, need, sum(part.weights_bytes for part in index.components), progress)
     progress.device, progress.dtype = place.label, str(place.dtype).removeprefix("torch.")
-    level, reason = request.level, ""
-    if level is HealthLevel.AUTO:
-        level, reason = device.affordable_level(place, weights_bytes)
     if level is HealthLevel.FILES:
         return f"only files were checked: {reason}"
+    if weights is not None and progress.placement in offload.OFFLOADED:
+        raise Again("only the libraries spread a model over GPU and memory")
     try:
         loaded = (
             _load_by_library(request, index, place, progress)
@@ -61,6 +66,33 @@ def run(request: HealthRequest, index: PipelineIndex, weights: tuple[Weights, ..
     return reason
 
 
+def _where(
+    request: HealthRequest, need: Need, weights_bytes: int, progress: Progress
+) -> tuple[device.Device, HealthLevel, str]:
+    """Device and level, and why it is no more; notes in `progress` how the model fits.
+
+    Raises:
+        Concluded: no_gpu, gpu_busy or out_of_memory; with device and level both `auto` a GPU that is too small leaves
+            the processor.
+    """
+    place = device.choose(request.device, weights_bytes)
+    level, reason = request.level, ""
+    if level is HealthLevel.AUTO:
+        level, reason = device.affordable_level(place, weights_bytes)
+    if level is HealthLevel.FILES:
+        return place, level, reason
+    size_px = request.size_px if level is HealthLevel.GENERATE else 0
+    try:
+        device.fit(place, need, size_px, progress)
+    except Concluded as end:
+        small = end.outcome is HealthOutcome.OUT_OF_MEMORY and place.name != "cpu"
+        if not (small and request.level is HealthLevel.AUTO and request.device == "auto"):
+            raise
+        progress.remarks.append(f"{place.label} is too small: {end.detail}")
+        return _where(replace(request, device="cpu"), need, weights_bytes, progress)
+    return place, level, reason
+
+
 def _load_by_library(
     request: HealthRequest, index: PipelineIndex, place: device.Device, progress: Progress
 ) -> DiffusionPipeline:
@@ -71,9 +103,12 @@ def _load_by_library(
     progress.level = HealthLevel.LOAD
     try:
         with progress.stage("load"):
-            loaded = pipeline.load(pipeline_class, request.directory, place)
+            first = replace(place, name="cpu") if progress.placement in offload.OFFLOADED else place
+            loaded = pipeline.load(pipeline_class, request.directory, first)
         with progress.stage("check tensors"):
             progress.checked_tensors = tensors.refuse_bad_tensors(pipeline.tensors_of(loaded))
+        if progress.placement in offload.OFFLOADED:
+            offload.spread(loaded, progress.placement, place.name)
     except Concluded:
         raise
     except Exception as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
-from zimage_syncd.layouts.safetensors_header import StoredTensor
+from zimage_syncd.layouts.safetensors_header import Tensor
 from zimage_syncd.model.health import HealthOutcome
 from zimage_syncd.probe.conclusion import Concluded
 from zimage_syncd.probe.device import Device
@@ -172,7 +172,7 @@ def _read(piece: Piece, buffer: torch.Tensor) -> None:
         raise Concluded(HealthOutcome.LOAD_FAILED, f"{piece.path}: {error.strerror}") from error
 
 
-def _place(raw: torch.Tensor, part: Part, stored: StoredTensor, tensor: torch.Tensor) -> None:
+def _place(raw: torch.Tensor, part: Part, stored: Tensor, tensor: torch.Tensor) -> None:
     """Converts a part of a piece to the tensor's dtype, into its place in the tensor.
 
     Args:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from zimage_syncd.layouts.safetensors_header import StoredTensor, read_tensors
+from zimage_syncd.layouts.safetensors_header import Tensor, read_safetensors
 
 DTYPES = frozenset({"BF16", "BOOL", "F16", "F32", "F64", "I16", "I32", "I64", "I8", "U8"})
 """What is read here, by safetensors' names; models with others (8 bits and fewer) are loaded by their own libraries."""
@@ -54,7 +54,7 @@ class Weights:
 
     component: str
     """Its directory's name."""
-    tensors: tuple[StoredTensor, ...]
+    tensors: tuple[Tensor, ...]
     """In the order of the files, and of the bytes in each; names occur once."""
     pieces: tuple[Piece, ...]
     """All their bytes, each once."""
@@ -75,18 +75,21 @@ def find_weights(directory: str, component: str) -> Weights:
         Empty `tensors` for a component without weights, such as a tokenizer.
 
     Raises:
-        WeightsUnclear: there are weights, but not under the usual names, or of an unusual dtype.
+        WeightsUnclear: there are weights, but not under the usual names, of an unusual dtype, or with a header that does
+            not fit its file.
         OSError: a file cannot be read.
-        ValueError: a header does not fit its file.
     """
-    tensors: list[StoredTensor] = []
+    tensors: list[Tensor] = []
     pieces: list[Piece] = []
     for path in _files(os.path.join(directory, component)):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            stored = read_tensors(descriptor, os.fstat(descriptor).st_size)
+            found = read_safetensors(descriptor, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
+        if isinstance(found, str):
+            raise WeightsUnclear(f"{path}: {found}")
+        stored = sorted(found, key=lambda tensor: (tensor.offset, tensor.stored_bytes))
         pieces.extend(_cut(path, stored, len(tensors)))
         tensors.extend(stored)
     strange = [tensor for tensor in tensors if tensor.dtype not in DTYPES]
@@ -117,19 +120,19 @@ def _files(place: str) -> list[str]:
     raise WeightsUnclear(f"{place}: weights under unusual names: {', '.join(sorted(present))}")
 
 
-def _cut(path: str, stored: Sequence[StoredTensor], first_number: int) -> Iterator[Piece]:
+def _cut(path: str, stored: Sequence[Tensor], first_number: int) -> Iterator[Piece]:
     """Pieces of whole elements: small tensors together, large ones in parts."""
     parts: list[Part] = []
     start = end = stored[0].offset if stored else 0
     for number, tensor in enumerate(stored, first_number):
         done = 0
-        while done < tensor.size_bytes:
+        while done < tensor.stored_bytes:
             room = (PIECE_BYTES - (end - start)) // _GRAIN * _GRAIN
             if room <= 0:
                 yield Piece(path, start, end - start, tuple(parts))
                 parts, start = [], end
                 continue
-            size_bytes = min(tensor.size_bytes - done, room)
+            size_bytes = min(tensor.stored_bytes - done, room)
             parts.append(Part(number, done, end - start, size_bytes))
             done += size_bytes
             end += size_bytes

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import zimage_syncd
 from zimage_syncd.model import health_json
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.ports import Cancel
+from zimage_syncd.process import oom, strays
 from zimage_syncd.process.pipes import Pipes
 
 POLL_S = 0.1
@@ -25,6 +27,14 @@ GRACE_S = 2.0
 
 ENTRY = os.path.join(os.path.dirname(os.path.abspath(zimage_syncd.__file__)), "probe", "__main__.py")
 """The probe's program."""
+
+OOM_KILLED = "ended by the kernel for want of memory (the machine's, or a control group's limit)"
+
+EXIT_PYTHON_TOO_OLD = 5
+"""The probe's own, for an interpreter that cannot run it."""
+
+_CANNOT_START = frozenset({EXIT_PYTHON_TOO_OLD, 126, 127})
+"""With what a dynamic loader and env(1) end where a program, or a library of it, is gone."""
 
 _PASSED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
@@ -38,7 +48,11 @@ class ProbeProcess:
     """Implements `ports.Probe`."""
 
     def __init__(
-        self, python: str | None, environment: Mapping[str, str], program: tuple[str, ...] | None = None
+        self,
+        python: str | None,
+        environment: Mapping[str, str],
+        program: tuple[str, ...] | None = None,
+        oom_kills: Callable[[], int] = oom.kills,
     ) -> None:
         """Prepares the command; starts nothing.
 
@@ -46,10 +60,12 @@ class ProbeProcess:
             python: absolute path of the interpreter that has torch; None: this one.
             environment: the daemon's own; only what the probe needs is passed on.
             program: what the interpreter runs instead of the probe, with its arguments.
+            oom_kills: counts processes that were ended for want of memory.
         """
         self._python = python or sys.executable
         self._environment = passed_on(environment)
         self._program = program or (ENTRY,)
+        self._oom_kills = oom_kills
 
     def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         """Runs one health check and waits for its end; never raises for what the check finds.
@@ -62,11 +78,19 @@ class ProbeProcess:
         Raises:
             Stopped: `cancel` said so; the process group has been ended.
         """
+        result = self._run(self._python, request, timeout_s, cancel)
+        return only_files(
+            self._python, request, result, lambda files: self._run(sys.executable, files, timeout_s, cancel)
+        )
+
+    def _run(self, python: str, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
+        strays.end_orphaned()
+        mark, killed_before = strays.new_mark(), self._oom_kills()
         try:
-            process = self._start()
+            process = self._start(python, mark)
         except OSError as error:
             # What is missing is the interpreter that was to bring torch along.
-            return failed(request, HealthOutcome.MISSING_EXTRA, f"{self._python}: {error.strerror}")
+            return failed(request, HealthOutcome.MISSING_EXTRA, f"{python}: {error.strerror}")
         try:
             pipes = Pipes(process, health_json.encode_request(request))
             in_time = wait_until_ended(process.pid, timeout_s, cancel)
@@ -74,20 +98,23 @@ class ProbeProcess:
                 _terminate(process.pid)
         finally:
             status = _end_group(process)
+            strays.end_marked(mark)
         last_words = pipes.last_words()
         if not in_time:
             return failed(request, HealthOutcome.TIMEOUT, f"no result after {timeout_s:g} s{quoted(last_words)}")
+        if status == -signal.SIGKILL and self._oom_kills() > killed_before:
+            return failed(request, HealthOutcome.OUT_OF_MEMORY, f"{OOM_KILLED}{quoted(last_words)}")
         return conclude(request, status, pipes.answer(), last_words)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, python: str, mark: str) -> subprocess.Popen[bytes]:
         """Starts the probe; it ends with the thread that calls this, which therefore has to wait for it."""
         return subprocess.Popen(
-            [self._python, *self._program, "--parent", str(os.getpid())],
+            [python, *self._program, "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd="/",
-            env=self._environment,
+            env={**self._environment, strays.VARIABLE: mark},
             start_new_session=True,
         )
 
@@ -139,11 +166,37 @@ def _end_group(process: subprocess.Popen[bytes]) -> int:
     return status
 
 
+def only_files(
+    python: str, request: HealthRequest, result: HealthResult, again: Callable[[HealthRequest], HealthResult]
+) -> HealthResult:
+    """What the level `auto` means where another environment's interpreter is gone, or cannot run the probe.
+
+    That environment may have been on the disk that was reset, while this program was not.
+
+    Args:
+        python: the interpreter that was tried.
+        request: what was asked for.
+        result: what came of it.
+        again: runs a request with the interpreter of this process.
+
+    Returns:
+        What the files alone say, and why it is no more; the result as it is in all other cases.
+    """
+    missing = result.outcome is HealthOutcome.MISSING_EXTRA
+    if not missing or request.level is not HealthLevel.AUTO or python == sys.executable:
+        return result
+    files = again(replace(request, level=HealthLevel.FILES))
+    parts = (f"only files were checked, with {sys.executable}: {result.detail}", files.detail)
+    return replace(files, detail="; ".join(part for part in parts if part)[: health_json.MAX_DETAIL_CHARS])
+
+
 def conclude(request: HealthRequest, status: int, content: bytes, last_words: str) -> HealthResult:
     """What an exit status (negative for a signal) and an answer mean."""
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         return failed(request, HealthOutcome.CRASHED, f"ended by {name}{quoted(last_words)}")
+    if status in _CANNOT_START:
+        return failed(request, HealthOutcome.MISSING_EXTRA, f"the interpreter cannot be used{quoted(last_words)}")
     if status > 0:
         return failed(request, HealthOutcome.CRASHED, f"ended with exit status {status}{quoted(last_words)}")
     try:

@@ -10,19 +10,32 @@ import contextlib
 import os
 import secrets
 import subprocess
+import sys
 from collections.abc import Mapping
 
 from zimage_syncd.model import health_json
 from zimage_syncd.model.health import HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.ports import Cancel, Probe
 from zimage_syncd.process.pipes import LAST_BYTES, LAST_LINES
-from zimage_syncd.process.probe import ENTRY, ProbeProcess, conclude, failed, passed_on, quoted, wait_until_ended
+from zimage_syncd.process.probe import (
+    ENTRY,
+    OOM_KILLED,
+    ProbeProcess,
+    conclude,
+    failed,
+    only_files,
+    passed_on,
+    quoted,
+    wait_until_ended,
+)
 
 UNIT_VARIABLE = "ZIMAGE_SYNCD_PROBE_UNIT"
 """What the daemon's unit names the template by: `zimage-syncd-probe`."""
 _PYTHON_VARIABLE = "ZIMAGE_SYNCD_PROBE_PYTHON"
 _DIRECTORY_VARIABLE = "RUNTIME_DIRECTORY"
 """systemd.exec(5): what RuntimeDirectory= made."""
+_OOM = "oom"
+"""In what systemctl says of a unit whose result is oom-kill."""
 _STOP_S = 30.0
 """systemd kills what does not end after the unit's TimeoutStopSec, 5 s."""
 
@@ -39,8 +52,8 @@ class UnitProbe:
             template: the unit's name before its `@`.
             directory: where the unit looks for what it is given; nobody but root may write to it.
         """
-        variables = {_PYTHON_VARIABLE: python, "ZIMAGE_SYNCD_PROBE_PROGRAM": ENTRY}
-        self._environment = {**passed_on(environment), **variables}
+        self._python = python
+        self._environment = {**passed_on(environment), "ZIMAGE_SYNCD_PROBE_PROGRAM": ENTRY}
         self._template = template
         self._directory = directory
 
@@ -55,13 +68,18 @@ class UnitProbe:
         Raises:
             Stopped: `cancel` said so; the unit has been stopped.
         """
-        python = self._environment[_PYTHON_VARIABLE]
+        result = self._with(self._python, request, timeout_s, cancel)
+        return only_files(
+            self._python, request, result, lambda files: self._with(sys.executable, files, timeout_s, cancel)
+        )
+
+    def _with(self, python: str, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         if not os.access(python, os.X_OK):
             return failed(request, HealthOutcome.MISSING_EXTRA, f"{python}: no program that can be started")
         instance = secrets.token_hex(8)
         try:
             self._write(f"{instance}.request", health_json.encode_request(request))
-            self._write(f"{instance}.environment", environment_file(self._environment))
+            self._write(f"{instance}.environment", environment_file({**self._environment, _PYTHON_VARIABLE: python}))
             return self._run(f"{self._template}@{instance}.service", instance, request, timeout_s, cancel)
         except OSError as error:
             return failed(request, HealthOutcome.CRASHED, f"the probe's unit: {error.filename}: {error.strerror}")
@@ -87,6 +105,8 @@ class UnitProbe:
             return failed(request, HealthOutcome.TIMEOUT, f"no result after {timeout_s:g} s{quoted(last_words)}")
         if started.returncode:
             why = told.decode(errors="replace").strip().partition("\n")[0]
+            if _OOM in why.lower():
+                return failed(request, HealthOutcome.OUT_OF_MEMORY, f"{OOM_KILLED}{quoted(last_words)}")
             return failed(request, HealthOutcome.CRASHED, f"{why or unit}{quoted(last_words)}")
         return conclude(request, 0, self._read(f"{instance}.answer", health_json.MAX_RESULT_BYTES + 1), last_words)
 

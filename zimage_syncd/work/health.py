@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, Failure, PathUnreadable, SnapshotMissing
-from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult, Placement, WhenBusy
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
@@ -33,6 +33,12 @@ _PROBLEMS: dict[HealthOutcome, Problem] = {
     HealthOutcome.NOT_APPLICABLE: problems.NOT_APPLICABLE,
 }
 
+_PLACED: dict[Placement, str] = {
+    Placement.COMPONENTS: "component by component",
+    Placement.LAYERS: "layer by layer",
+}
+"""How a model was put into memory, where that is not simply all of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class HealthSettings:
@@ -47,9 +53,13 @@ class HealthSettings:
     steps: int
     """Denoising steps."""
     timeout_s: float
-    """For each snapshot, in seconds."""
+    """For each snapshot, in seconds, without what it waits for the GPU."""
     pictures: str
     """Absolute path of the directory for pictures."""
+    when_busy: WhenBusy = WhenBusy.WAIT
+    """What to do while somebody else's work needs the GPU."""
+    wait_s: float = 0.0
+    """How long each snapshot's check waits for the GPU at most, in seconds."""
 
 
 def check_health(site: Site, probe: Probe, selection: Selection, settings: HealthSettings) -> HealthReport:
@@ -71,7 +81,8 @@ def check_health(site: Site, probe: Probe, selection: Selection, settings: Healt
             findings.extend(_why_incomplete(site, snapshot, snapshot.completeness))
             continue
         site.monitor.note(f"health check of {snapshot.key}")
-        result = probe.run(_request(site, snapshot, settings), settings.timeout_s, site.cancel)
+        request = _request(site, snapshot, settings)
+        result = probe.run(request, settings.timeout_s + request.wait_s, site.cancel)
         results.append((str(snapshot.key), result))
         rows.append(_row(site, snapshot, result))
         problem = _PROBLEMS.get(result.outcome)
@@ -128,12 +139,15 @@ def _request(site: Site, snapshot: LocalSnapshot, settings: HealthSettings) -> H
         size_px=settings.size_px,
         steps=settings.steps,
         picture=os.path.join(settings.pictures, name),
+        when_busy=settings.when_busy,
+        wait_s=settings.wait_s if settings.when_busy is WhenBusy.WAIT else 0.0,
     )
 
 
 def _row(site: Site, snapshot: LocalSnapshot, result: HealthResult) -> SnapshotResult:
     took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.timings_s)
-    parts = [result.detail, f"{result.device} {result.dtype}".strip(), took]
+    where = " ".join(part for part in (result.device, result.dtype, _PLACED.get(result.placement, "")) if part)
+    parts = [result.detail, where, took]
     return SnapshotResult(
         str(snapshot.key),
         f"{result.outcome} ({result.level})",
