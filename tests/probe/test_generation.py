@@ -7,14 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import zimage_syncd
+from tests.support.pictures import AT
 from tests.support.safetensors_edit import overwrite_tensor
-from zimage_syncd.model.health import HealthLevel, HealthOutcome
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, conditions_of
 from zimage_syncd.model.health_json import decode_result, encode_request
+from zimage_syncd.model.picture import SIMILAR_BELOW, Likeness, Reference
 from zimage_syncd.probe.offline import REFUSED
 
 pytestmark = pytest.mark.probe
@@ -63,7 +66,8 @@ def test_a_picture_is_drawn_without_any_network_and_kept_with_what_made_it(tiny,
     snapshot = as_hugging_face_lays_it_out(tiny, str(tmp_path / "hub"))
     request_ = request_for(snapshot, level=HealthLevel.AUTO, size_px=96, steps=3, prompt="灯塔, oil painting")
     result, errors = probe(request_, *without_network())
-    assert (result.outcome, result.level, result.detail) == (HealthOutcome.OK, HealthLevel.GENERATE, "")
+    assert (result.outcome, result.level) == (HealthOutcome.OK, HealthLevel.GENERATE)
+    assert result.detail == "there is no reference yet that the picture could be compared with"
     assert (result.device, result.dtype) == ("cpu", "float32")
     assert [name for name, _ in result.timings_s] == [
         "files",
@@ -72,6 +76,7 @@ def test_a_picture_is_drawn_without_any_network_and_kept_with_what_made_it(tiny,
         "check tensors",
         "generate",
         "save",
+        "compare",
         "total",
     ]
     assert result.peak_memory_bytes > 100 * 2**20
@@ -87,6 +92,27 @@ def test_a_picture_is_drawn_without_any_network_and_kept_with_what_made_it(tiny,
     assert os.listdir(os.path.dirname(result.picture)) == ["picture.png"]
     # Nothing was tried and refused either, and libraries are silent.
     assert errors == ""
+
+
+def test_drawn_again_it_is_the_same_and_a_zeroed_tensor_makes_another_picture(own_tiny, request_for, tmp_path):
+    request_ = request_for(own_tiny, level=HealthLevel.GENERATE, side_by_side=str(tmp_path / "both.png"))
+    first, _ = probe(request_)
+    assert (first.outcome, first.comparison) == (HealthOutcome.OK, None)
+    kept = str(tmp_path / "reference.png")
+    shutil.copyfile(first.picture, kept)
+    conditions = conditions_of(request_, first.device, first.dtype, first.versions)
+    reference = Reference("a" * 64, conditions, first.picture_facts, "b" * 64, AT, kept)
+    request_ = replace(request_, references=(reference,))
+    again, _ = probe(request_)
+    assert again.outcome is HealthOutcome.OK
+    assert (again.comparison.likeness, again.comparison.distance) == (Likeness.SAME, 0.0)
+    overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.mid_block.resnets.0.conv1.weight", b"\0\0")
+    damaged, _ = probe(request_)
+    assert (damaged.outcome, damaged.level) == (HealthOutcome.DIFFERENT_PICTURE, HealthLevel.GENERATE)
+    assert damaged.comparison.distance > SIMILAR_BELOW
+    assert damaged.picture == request_.picture
+    assert damaged.comparison.side_by_side == request_.side_by_side
+    assert Path(request_.side_by_side).stat().st_size > 0
 
 
 def test_a_modelscope_snapshot_is_loaded_with_modelscopes_class_and_asks_no_hub(tiny, request_for):

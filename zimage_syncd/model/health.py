@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from zimage_syncd.model.picture import Comparison, Conditions, PictureFacts, Reference, deciding, device_model
+
 
 class HealthLevel(enum.StrEnum):
     """How much a health check does; each level tells more and costs more."""
@@ -23,6 +25,8 @@ class HealthOutcome(enum.StrEnum):
 
     OK = "ok"
     WRONG_PICTURE = "wrong_picture"
+    DIFFERENT_PICTURE = "different_picture"
+    """A picture, but not the one that the same weights drew before."""
     NO_GPU = "no_gpu"
     GPU_BUSY = "gpu_busy"
     OUT_OF_MEMORY = "out_of_memory"
@@ -60,6 +64,10 @@ class HealthRequest:
     """What to draw."""
     picture: str = ""
     """Absolute path of the PNG to write; empty: none is written."""
+    references: tuple[Reference, ...] = ()
+    """Candidates to compare the picture with, at most 16: the probe takes the one that was drawn alike."""
+    side_by_side: str = ""
+    """Absolute path of the PNG to write where the picture is different from its reference; empty: none is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +94,27 @@ class HealthResult:
     """Absolute path of the PNG; empty where there is none."""
     versions: tuple[tuple[str, str], ...] = ()
     """Libraries and their versions."""
+    picture_facts: PictureFacts | None = None
+    """What was measured of the picture; None where there is none that passed for one."""
+    comparison: Comparison | None = None
+    """With the reference; None where none was drawn alike."""
+
+
+def conditions_of(request: HealthRequest, device: str, dtype: str, versions: tuple[tuple[str, str], ...]) -> Conditions:
+    """Under which conditions a picture is drawn.
+
+    Args:
+        request: what was asked for.
+        device: as in `HealthResult`.
+        dtype: as in `HealthResult`.
+        versions: as in `HealthResult`.
+    """
+    return Conditions(
+        prompt=request.prompt,
+        seed=request.seed,
+        size_px=request.size_px,
+        steps=request.steps,
+        dtype=dtype,
+        device=device_model(device),
+        versions=deciding(versions),
+    )

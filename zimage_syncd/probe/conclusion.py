@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthResult
+from zimage_syncd.model.picture import Comparison, PictureFacts
 
 MAX_LINE_CHARS = 500
 
@@ -47,6 +48,10 @@ class Progress:
     """Absolute path of the PNG; empty where there is none."""
     versions: dict[str, str] = field(default_factory=dict)
     """Libraries and their versions."""
+    picture_facts: PictureFacts | None = None
+    """As in `HealthResult`."""
+    comparison: Comparison | None = None
+    """As in `HealthResult`."""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -71,6 +76,8 @@ class Progress:
             checked_files=self.checked_files,
             picture=self.picture,
             versions=tuple(sorted(self.versions.items())),
+            picture_facts=self.picture_facts,
+            comparison=self.comparison,
         )
 
 

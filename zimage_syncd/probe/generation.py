@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 
 from zimage_syncd import __version__
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest
-from zimage_syncd.probe import device, picture, pipeline
+from zimage_syncd.probe import comparison, device, picture, pipeline
 from zimage_syncd.probe.conclusion import Concluded, Progress, first_line
 from zimage_syncd.probe.files import PipelineIndex
 
@@ -85,7 +85,10 @@ def _generate(request: HealthRequest, loaded: DiffusionPipeline, place: device.D
         raise device.conclude(error, place, HealthOutcome.CRASHED) from error
     progress.level = HealthLevel.GENERATE
     picture.judge(image, request.size_px)
-    return _keep(image, request, progress) if request.picture else ""
+    kept = _keep(image, request, progress) if request.picture else ""
+    with progress.stage("compare"):
+        compared = comparison.compare_with_reference(image, request, progress)
+    return "; ".join(part for part in (compared, kept) if part)
 
 
 def _keep(image: numpy.ndarray[Any, Any], request: HealthRequest, progress: Progress) -> str:

@@ -22,6 +22,7 @@ from zimage_syncd.work.site import Site, Survey
 
 _PROBLEMS: dict[HealthOutcome, Problem] = {
     HealthOutcome.WRONG_PICTURE: problems.WRONG_PICTURE,
+    HealthOutcome.DIFFERENT_PICTURE: problems.DIFFERENT_PICTURE,
     HealthOutcome.NO_GPU: problems.NO_GPU,
     HealthOutcome.GPU_BUSY: problems.GPU_BUSY,
     HealthOutcome.OUT_OF_MEMORY: problems.OUT_OF_MEMORY,
