@@ -5,6 +5,7 @@ A reference is a document of its own on the data disk and in archives (docs/form
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, fields, replace
 from datetime import datetime
@@ -28,6 +29,9 @@ MAX_SEED = 2**63 - 1
 MAX_REFERENCE_BYTES = 64 * 2**10
 """A prompt of 2000 characters takes 24 kB when each is escaped; everything else together takes less."""
 
+NAME_CHARS = 16
+"""Of a reference's name: two of at most 16 do not meet by chance."""
+
 _MAX_VERSIONS = 8
 """Four libraries decide what is drawn; others may come to count."""
 
@@ -42,6 +46,15 @@ def encode_reference(reference: Reference) -> bytes:
     values = asdict(reference)
     del values["picture"]
     return json.dumps(values, default=plain_time, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def name_of(conditions: Conditions) -> str:
+    """What the reference of some conditions is called: the first 16 hexadecimal digits of their JSON's SHA-256.
+
+    The JSON is that of a reference's `conditions`, with sorted keys and no spaces.
+    """
+    document = json.dumps(asdict(conditions), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(document.encode()).hexdigest()[:NAME_CHARS]
 
 
 def decode_reference(document: bytes, picture: str = "") -> Reference:

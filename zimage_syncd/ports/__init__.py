@@ -6,6 +6,7 @@ from zimage_syncd.ports.layout import Layout
 from zimage_syncd.ports.lease import Lease, Unshared
 from zimage_syncd.ports.old_directory import OldDirectory, OldEntry
 from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
+from zimage_syncd.ports.references import KeepsReferences, NoReferences, ReferenceShelf
 from zimage_syncd.ports.sources import (
     Archive,
     BlobInfo,
@@ -32,12 +33,14 @@ __all__ = [
     "FileStat",
     "Hub",
     "Intent",
+    "KeepsReferences",
     "Layout",
     "Lease",
     "Ledger",
     "LedgerEntry",
     "ManifestShelf",
     "Monitor",
+    "NoReferences",
     "OldDirectory",
     "OldEntry",
     "OnBytes",
@@ -47,6 +50,7 @@ __all__ = [
     "PendingUpload",
     "Probe",
     "Reader",
+    "ReferenceShelf",
     "ReportStore",
     "Reserved",
     "ResumedUpload",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, Failure, PathUnreadable, SnapshotMissing
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
@@ -18,6 +20,7 @@ from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.model.status import HealthReport
 from zimage_syncd.ports import Probe
 from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.reference import Checked
 from zimage_syncd.work.site import Site, Survey
 
 _PROBLEMS: dict[HealthOutcome, Problem] = {
@@ -53,8 +56,25 @@ class HealthSettings:
     """Absolute path of the directory for pictures."""
 
 
-def check_health(site: Site, probe: Probe, selection: Selection, settings: HealthSettings) -> HealthReport:
+def _keep_nothing(_checked: Checked) -> list[str]:
+    return []
+
+
+def check_health(
+    site: Site,
+    probe: Probe,
+    selection: Selection,
+    settings: HealthSettings,
+    keep: Callable[[Checked], list[str]] = _keep_nothing,
+) -> HealthReport:
     """Checks every snapshot that is meant; returns what came out.
+
+    Args:
+        site: the cache.
+        probe: does it.
+        selection: which snapshots.
+        settings: how.
+        keep: is given every check that was done, and keeps of it what is to be kept; returns sentences for the report.
 
     Raises:
         SnapshotMissing, CacheEmpty: the cache has nothing that is meant.
@@ -66,20 +86,24 @@ def check_health(site: Site, probe: Probe, selection: Selection, settings: Healt
     meant = _meant(site, survey, selection)
     results: list[tuple[str, HealthResult]] = []
     rows: list[SnapshotResult] = []
+    notes: list[str] = []
     findings: list[Finding] = [finding_of(failure) for failure in survey.troubles]
     for snapshot in meant:
         if isinstance(snapshot.completeness, Incomplete):
             findings.extend(_why_incomplete(site, snapshot, snapshot.completeness))
             continue
         site.monitor.note(f"health check of {snapshot.key}")
-        result = probe.run(_request(site, snapshot, settings), settings.timeout_s, site.cancel)
+        at, manifest = site.clock.now(), site.shelf.load(snapshot.key)
+        request = _request(site, snapshot, settings, manifest, at)
+        result = probe.run(request, settings.timeout_s, site.cancel)
+        notes.extend(keep(Checked(snapshot, manifest, request, result, at)))
         results.append((str(snapshot.key), result))
         rows.append(_row(site, snapshot, result))
         problem = _PROBLEMS.get(result.outcome)
         if problem is not None:
             findings.append(Finding(problem, str(snapshot.key), result.detail))
     elapsed_s = site.clock.monotonic_s() - started_s
-    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings))
+    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings), tuple(notes))
     return HealthReport(report, tuple(results))
 
 
@@ -116,9 +140,10 @@ def _meant(site: Site, survey: Survey, selection: Selection) -> Sequence[LocalSn
     return meant
 
 
-def _request(site: Site, snapshot: LocalSnapshot, settings: HealthSettings) -> HealthRequest:
-    stamp = site.clock.now().strftime("%Y%m%dT%H%M%SZ")
-    name = f"{stamp}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}.png"
+def _request(
+    site: Site, snapshot: LocalSnapshot, settings: HealthSettings, manifest: Manifest | None, at: datetime
+) -> HealthRequest:
+    name = f"{at:%Y%m%dT%H%M%SZ}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}"
     return HealthRequest(
         directory=f"{site.disk.root}/{snapshot.directory}",
         layout=str(snapshot.key.layout),
@@ -128,7 +153,9 @@ def _request(site: Site, snapshot: LocalSnapshot, settings: HealthSettings) -> H
         device=settings.device,
         size_px=settings.size_px,
         steps=settings.steps,
-        picture=os.path.join(settings.pictures, name),
+        picture=os.path.join(settings.pictures, f"{name}.png"),
+        references=() if manifest is None else site.references.load(manifest.id),
+        side_by_side=os.path.join(settings.pictures, f"{name}-both.png"),
     )
 
 

@@ -1,0 +1,82 @@
+"""Proves the cache by drawing with it, and keeps what comes out: the reference."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from zimage_syncd.disk.document import read_bytes
+from zimage_syncd.model.failures import Failure, Stopped
+from zimage_syncd.model.health import HealthLevel
+from zimage_syncd.model.picture import MAX_PICTURE_BYTES
+from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.status import HealthReport
+from zimage_syncd.process.unit_probe import open_probe
+from zimage_syncd.wiring import Workshop
+from zimage_syncd.work.health import HealthSettings, check_health
+from zimage_syncd.work.reference import Checked, is_first, reference_of, why_unfit
+
+_FULL_SIZE_PX = 1024
+_FULL_STEPS = 9
+"""What Z-Image-Turbo's authors recommend (model card): 1024 px, 9 steps, guidance 0.0."""
+
+
+class Proving:
+    """Of one configuration.
+
+    Args:
+        workshop: what the configuration says.
+        environment: the process's own.
+    """
+
+    def __init__(self, workshop: Workshop, environment: Mapping[str, str]) -> None:
+        self._workshop = workshop
+        self._health = workshop.config.health
+        self._environment = environment
+        self._pictures = os.path.join(workshop.state_directory, "pictures")
+
+    def check(self, selection: Selection, *, level: HealthLevel | None, full: bool) -> HealthReport:
+        """Runs the probe on what is meant. Nothing that cannot be kept makes the check fail: the report's notes say so.
+
+        Raises:
+            SnapshotMissing, CacheEmpty: nothing in the cache is meant.
+            DataDiskMissing, DataDiskForeign, PathUnreadable, DiskError: as their names say.
+            Stopped: somebody asked to stop.
+        """
+        settings = HealthSettings(
+            level=level or HealthLevel(self._health.level),
+            device=self._health.device,
+            size_px=_FULL_SIZE_PX if full else self._health.size_px,
+            steps=_FULL_STEPS if full else self._health.steps,
+            timeout_s=float(self._health.timeout_s),
+            pictures=self._pictures,
+        )
+        probe = open_probe(self._health.python or sys.executable, self._environment)
+        with self._workshop.looking() as site:
+            return check_health(site, probe, selection, settings, self._keep)
+
+    def _keep(self, checked: Checked) -> list[str]:
+        """Keeps of a check what is to be kept; returns sentences."""
+        return [self._keep_reference(checked)] if is_first(checked) else []
+
+    def _keep_reference(self, checked: Checked) -> str:
+        """The first good picture under its conditions becomes the reference, if its weights are as recorded."""
+        key, manifest = checked.snapshot.key, checked.manifest
+        if manifest is None:
+            return f"the picture of {key} becomes no reference: the snapshot was never recorded; the first backup does"
+        picture = read_bytes(checked.result.picture, MAX_PICTURE_BYTES)
+        if picture is None:
+            return f"the picture of {key} becomes no reference: {checked.result.picture} cannot be read"
+        reference = reference_of(checked, manifest.id, picture)
+        try:
+            with self._workshop.site("health") as site:
+                if unfit := why_unfit(site, checked.snapshot, manifest):
+                    return f"the picture of {key} becomes no reference: {unfit}"
+                if not site.references.keep(reference, picture):
+                    return f"the picture of {key} becomes no reference: as many are kept as can be"
+        except Stopped:
+            raise
+        except Failure as failure:
+            return f"the reference of {key} could not be kept: {failure}"
+        return f"the picture of {key} is the reference from now on, for {reference.conditions.device}"
