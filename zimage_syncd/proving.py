@@ -1,4 +1,4 @@
-"""Proves the cache by drawing with it, and keeps what comes out: the reference."""
+"""Proves the cache by drawing with it, and keeps what comes out: a record of each check, and the references."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from zimage_syncd.model.picture import MAX_PICTURE_BYTES
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.status import HealthReport
 from zimage_syncd.process.unit_probe import open_probe
+from zimage_syncd.report.health_files import HealthFiles
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.health import HealthSettings, check_health
-from zimage_syncd.work.reference import Checked, is_first, reference_of, why_unfit
+from zimage_syncd.work.reference import Checked, is_first, record_of, reference_of, why_unfit
 
 _FULL_SIZE_PX = 1024
 _FULL_STEPS = 9
@@ -35,6 +36,7 @@ class Proving:
         self._health = workshop.config.health
         self._environment = environment
         self._pictures = os.path.join(workshop.state_directory, "pictures")
+        self.records = HealthFiles(os.path.join(workshop.state_directory, "health"), self._pictures)
 
     def check(self, selection: Selection, *, level: HealthLevel | None, full: bool) -> HealthReport:
         """Runs the probe on what is meant. Nothing that cannot be kept makes the check fail: the report's notes say so.
@@ -58,7 +60,12 @@ class Proving:
 
     def _keep(self, checked: Checked) -> list[str]:
         """Keeps of a check what is to be kept; returns sentences."""
-        return [self._keep_reference(checked)] if is_first(checked) else []
+        notes = [self._keep_reference(checked)] if is_first(checked) else []
+        try:
+            self.records.save(record_of(checked))
+        except Failure as failure:
+            notes.append(f"the record of the check could not be kept: {failure}")
+        return notes
 
     def _keep_reference(self, checked: Checked) -> str:
         """The first good picture under its conditions becomes the reference, if its weights are as recorded."""

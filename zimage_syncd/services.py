@@ -211,7 +211,7 @@ class CacheServices:
 
     def status(self) -> Status:
         """What the disk and the stores say now."""
-        now = collect_status(self.workshop, self.reports)
+        now = collect_status(self.workshop, self.reports, self._proving.records)
         return replace(now, findings=(*now.findings, *self._installing.findings()))
 
     def health(self, selection: Selection, *, level: HealthLevel | None, full: bool) -> HealthReport:

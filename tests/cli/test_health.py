@@ -137,3 +137,37 @@ def test_while_another_process_works_on_the_cache_the_reference_waits(artist: Ma
         assert "could not be kept" in artist.run("health").stdout
     assert references(artist) == []
     assert "is the reference from now on" in artist.run("health").stdout
+
+
+def test_status_tells_the_last_picture_its_times_and_what_became_of_them(artist: Machine) -> None:
+    # 2: no cache link was made.
+    assert artist.json("status", expected=2)["status"]["health"] == []
+    artist.run("backup")
+    for _ in range(4):
+        artist.run("health")
+    (row,) = artist.json("status", expected=2)["status"]["health"]
+    assert (row["outcome"], row["level"], row["picture_outcome"], row["likeness"]) == ("ok", "generate", "ok", "same")
+    assert Path(row["picture"]).is_file()
+    assert row["step_s"] == 2.0 / 4
+    assert row["peak_memory_bytes"] > 2**20
+    assert [(trend["name"], trend["word"], trend["checks"]) for trend in row["trends"]] == [
+        ("first image", "as usual", 3),
+        ("step", "as usual", 3),
+    ]
+    said = artist.run("status", expected=2).stdout
+    assert f"ok, the same as its reference  {row['picture']}" in said
+    assert "step as usual (0.500 s; the median of 3 checks before is 0.500 s)" in said
+    assert len(list((state(artist) / "health").iterdir())) == 4
+
+
+def test_a_check_that_found_no_torch_is_remembered_without_a_picture(artist: Machine) -> None:
+    artist.write_config('[health]\npython = "/no/such/python"')
+    artist.run("health", expected=2)
+    (row,) = artist.json("status", expected=2)["status"]["health"]
+    assert (row["outcome"], row["picture"], row["first_image_s"]) == ("missing_extra", "", None)
+
+
+def test_records_that_cannot_be_kept_are_a_note(artist: Machine) -> None:
+    (state(artist)).mkdir(exist_ok=True)
+    (state(artist) / "health").write_text("in the way")
+    assert "the record of the check could not be kept" in artist.run("health").stdout

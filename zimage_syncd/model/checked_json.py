@@ -37,13 +37,24 @@ def parse(what: str, document: bytes, limit_bytes: int, known: Collection[str]) 
     Raises:
         HealthDocumentInvalid: it is no such object.
     """
+    return Values.of(what, parse_object(what, document, limit_bytes), known)
+
+
+def parse_object(what: str, document: bytes, limit_bytes: int) -> dict[str, Any]:
+    """Reads one object, whatever its keys; the arguments are those of `parse`.
+
+    Raises:
+        HealthDocumentInvalid: it is none.
+    """
     if len(document) > limit_bytes:
         raise HealthDocumentInvalid(what, f"is larger than {limit_bytes} bytes")
     try:
         values = json.loads(document.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise HealthDocumentInvalid(what, f"is not JSON: {str(error)[:200]}") from error
-    return Values.of(what, values, known)
+    if not isinstance(values, dict):
+        raise HealthDocumentInvalid(what, "is not a JSON object")
+    return values
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

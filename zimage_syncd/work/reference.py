@@ -1,4 +1,4 @@
-"""When a picture becomes a reference: drawn by weights that are known to be what was recorded of them."""
+"""What is kept of a health check: its record, and its picture as a reference where the weights are as recorded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult, conditions_of
+from zimage_syncd.model.health_record import HealthRecord
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.picture import Reference
@@ -29,6 +30,18 @@ class Checked:
     """What it answered."""
     at: datetime
     """When it was asked, UTC."""
+
+
+def record_of(checked: Checked) -> HealthRecord:
+    """What is remembered of a check."""
+    return HealthRecord(
+        at=checked.at,
+        snapshot=str(checked.snapshot.key),
+        manifest_id="" if checked.manifest is None else checked.manifest.id,
+        size_px=checked.request.size_px,
+        steps=checked.request.steps,
+        result=checked.result,
+    )
 
 
 def is_first(checked: Checked) -> bool:
