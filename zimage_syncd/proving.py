@@ -15,8 +15,10 @@ from zimage_syncd.model.status import HealthReport
 from zimage_syncd.process.unit_probe import open_probe
 from zimage_syncd.report.health_files import HealthFiles
 from zimage_syncd.wiring import Workshop
+from zimage_syncd.work.carry import send_references
 from zimage_syncd.work.health import HealthSettings, check_health
 from zimage_syncd.work.reference import Checked, is_first, record_of, reference_of, why_unfit
+from zimage_syncd.work.site import Site
 
 _FULL_SIZE_PX = 1024
 _FULL_STEPS = 9
@@ -80,10 +82,25 @@ class Proving:
             with self._workshop.site("health") as site:
                 if unfit := why_unfit(site, checked.snapshot, manifest):
                     return f"the picture of {key} becomes no reference: {unfit}"
-                if not site.references.keep(reference, picture):
+                if not self._workshop.references.keep(reference, picture):
                     return f"the picture of {key} becomes no reference: as many are kept as can be"
+                sent = self._send(site, checked, manifest.id)
         except Stopped:
             raise
         except Failure as failure:
             return f"the reference of {key} could not be kept: {failure}"
-        return f"the picture of {key} is the reference from now on, for {reference.conditions.device}"
+        return "; ".join(
+            [f"the picture of {key} is the reference from now on, for {reference.conditions.device}", *sent]
+        )
+
+    def _send(self, site: Site, checked: Checked, manifest_id: str) -> list[str]:
+        """To the archives at once: no backup may come for as long as the cache stays as it is."""
+        said = []
+        for name in self._workshop.config.backup.to:
+            try:
+                said.append(send_references(site, self._workshop.archive(name), checked.snapshot.key, manifest_id))
+            except Stopped:
+                raise
+            except Failure as failure:
+                said.append(f"reference pictures could not be sent to {name}: {failure}")
+        return [sentence for sentence in said if sentence]

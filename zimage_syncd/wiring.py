@@ -35,7 +35,7 @@ from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.private import STATE_DIRECTORY
 from zimage_syncd.model.snapshot import RepoId, SnapshotKey
 from zimage_syncd.model.verdict import DataState, Verdict
-from zimage_syncd.ports import Archive, Cancel, Monitor, NoReferences, SnapshotSource
+from zimage_syncd.ports import Archive, Cancel, Monitor, SnapshotSource
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.cache_tree import CacheTree
 from zimage_syncd.stores.directory import DirectoryStore
@@ -159,7 +159,7 @@ class Workshop:
             host=socket.gethostname(),
             repos=tuple(RepoId.parse(repo) for repo in self.config.cache.repos),
             linked_roots=tuple(dict.fromkeys([*trees, *(os.path.realpath(tree) for tree in trees)])),
-            references=self.references if isinstance(shelf, DiskShelf) else NoReferences(),
+            references=self.references if isinstance(shelf, DiskShelf) else None,
             verify_rate=self._rate(self.config.verify.rate),
             upload_rate=self._rate(self.config.backup.upload_rate),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,25 @@ def test_records_that_cannot_be_kept_are_a_note(artist: Machine) -> None:
     (state(artist)).mkdir(exist_ok=True)
     (state(artist) / "health").write_text("in the way")
     assert "the record of the check could not be kept" in artist.run("health").stdout
+
+
+def test_after_the_loss_of_both_disks_the_picture_is_compared_with_that_of_before(artist: Machine) -> None:
+    artist.run("backup")
+    assert "1 reference picture sent to bucket" in artist.run("health").stdout
+    before = [path.read_bytes() for path in references(artist)]
+    shutil.rmtree(artist.root / "data")
+    shutil.rmtree(artist.root / "system", ignore_errors=True)  # nothing was ever written there
+    artist.cache.mkdir(parents=True)
+    assert "1 reference picture brought back" in artist.run("restore").stdout
+    assert [path.read_bytes() for path in references(artist)] == before
+    assert likeness(artist.json("health")) == "same"
+
+
+def test_an_archive_that_takes_no_picture_is_a_note_and_the_next_backup_sends_it(artist: Machine) -> None:
+    artist.run("backup")
+    (artist.bucket / "pictures").write_text("in the way")
+    said = artist.run("health").stdout
+    assert "is the reference from now on" in said
+    assert "reference pictures could not be sent to bucket" in said
+    (artist.bucket / "pictures").unlink()
+    assert "1 reference picture sent to bucket" in artist.run("backup").stdout

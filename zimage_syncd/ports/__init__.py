@@ -6,7 +6,7 @@ from zimage_syncd.ports.layout import Layout
 from zimage_syncd.ports.lease import Lease, Unshared
 from zimage_syncd.ports.old_directory import OldDirectory, OldEntry
 from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
-from zimage_syncd.ports.references import KeepsReferences, NoReferences, ReferenceShelf
+from zimage_syncd.ports.references import KeepsReferences, ReferenceShelf
 from zimage_syncd.ports.sources import (
     Archive,
     BlobInfo,
@@ -40,7 +40,6 @@ __all__ = [
     "LedgerEntry",
     "ManifestShelf",
     "Monitor",
-    "NoReferences",
     "OldDirectory",
     "OldEntry",
     "OnBytes",

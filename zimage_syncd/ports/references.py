@@ -25,25 +25,13 @@ class ReferenceShelf(Protocol):
         """
 
 
-class NoReferences:
-    """A `ReferenceShelf` that keeps nothing: for what is no cache."""
-
-    def load(self, manifest_id: str) -> tuple[Reference, ...]:  # noqa: ARG002 - the port's
-        """None."""
-        return ()
-
-    def picture(self, reference: Reference) -> bytes | None:  # noqa: ARG002 - the port's
-        """None."""
-        return None
-
-    def keep(self, reference: Reference, picture: bytes) -> bool:  # noqa: ARG002 - the port's
-        """Keeps nothing."""
-        return False
-
-
 @runtime_checkable
 class KeepsReferences(Protocol):
     """A store that keeps references beside its manifests (docs/format.md)."""
+
+    @property
+    def name(self) -> str:
+        """As configured, such as `bucket`."""
 
     def reference_names(self, manifest: Manifest) -> list[str]:
         """The names of those that it has for a snapshot, sorted (see `model.picture_json.name_of`)."""
@@ -57,7 +45,7 @@ class KeepsReferences(Protocol):
         """
 
     def put_reference(self, manifest: Manifest, reference: Reference, picture: bytes) -> bool:
-        """Writes one and its PNG; False where one of this name is there, or too many are.
+        """Writes one and its PNG; False where one of this name is there, too many are, or the manifest is not.
 
         Raises:
             StoreUnreachable, StoreDenied, DeviceFull: as their names say.

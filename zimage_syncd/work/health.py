@@ -144,6 +144,7 @@ def _request(
     site: Site, snapshot: LocalSnapshot, settings: HealthSettings, manifest: Manifest | None, at: datetime
 ) -> HealthRequest:
     name = f"{at:%Y%m%dT%H%M%SZ}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}"
+    references = () if manifest is None or site.references is None else site.references.load(manifest.id)
     return HealthRequest(
         directory=f"{site.disk.root}/{snapshot.directory}",
         layout=str(snapshot.key.layout),
@@ -154,7 +155,7 @@ def _request(
         size_px=settings.size_px,
         steps=settings.steps,
         picture=os.path.join(settings.pictures, f"{name}.png"),
-        references=() if manifest is None else site.references.load(manifest.id),
+        references=references,
         side_by_side=os.path.join(settings.pictures, f"{name}-both.png"),
     )
 

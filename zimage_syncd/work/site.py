@@ -19,7 +19,6 @@ from zimage_syncd.ports import (
     Ledger,
     ManifestShelf,
     Monitor,
-    NoReferences,
     ReferenceShelf,
     Unshared,
 )
@@ -72,8 +71,8 @@ class Site:
     """verify.rate: what a deep verification keeps to, of the cache as of a store."""
     upload_rate: Rate = field(default_factory=Unlimited)
     """backup.upload_rate: what all uploads of a job keep to together."""
-    references: ReferenceShelf = field(default_factory=NoReferences)
-    """Of pictures, by manifest."""
+    references: ReferenceShelf | None = None
+    """Of pictures, by manifest; None where nothing is remembered of the place."""
     lease: Lease = field(default_factory=Unshared)
     """What keeps other hosts away; confirmed before anything is published."""
     begin_thread: Callable[[], None] = lambda: None
