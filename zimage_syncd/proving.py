@@ -71,20 +71,20 @@ class Proving:
 
     def _keep_reference(self, checked: Checked) -> str:
         """The first good picture under its conditions becomes the reference, if its weights are as recorded."""
-        key, manifest = checked.snapshot.key, checked.manifest
-        if manifest is None:
+        key = checked.snapshot.key
+        if not checked.manifest_id:
             return f"the picture of {key} becomes no reference: the snapshot was never recorded; the first backup does"
         picture = read_bytes(checked.result.picture, MAX_PICTURE_BYTES)
         if picture is None:
             return f"the picture of {key} becomes no reference: {checked.result.picture} cannot be read"
-        reference = reference_of(checked, manifest.id, picture)
+        reference = reference_of(checked, picture)
         try:
             with self._workshop.site("health") as site:
-                if unfit := why_unfit(site, checked.snapshot, manifest):
+                if unfit := why_unfit(site, checked):
                     return f"the picture of {key} becomes no reference: {unfit}"
                 if not self._workshop.references.keep(reference, picture):
                     return f"the picture of {key} becomes no reference: as many are kept as can be"
-                sent = self._send(site, checked, manifest.id)
+                sent = self._send(site, checked)
         except Stopped:
             raise
         except Failure as failure:
@@ -93,12 +93,13 @@ class Proving:
             [f"the picture of {key} is the reference from now on, for {reference.conditions.device}", *sent]
         )
 
-    def _send(self, site: Site, checked: Checked, manifest_id: str) -> list[str]:
+    def _send(self, site: Site, checked: Checked) -> list[str]:
         """To the archives at once: no backup may come for as long as the cache stays as it is."""
         said = []
         for name in self._workshop.config.backup.to:
             try:
-                said.append(send_references(site, self._workshop.archive(name), checked.snapshot.key, manifest_id))
+                archive = self._workshop.archive(name)
+                said.append(send_references(site, archive, checked.snapshot.key, checked.manifest_id))
             except Stopped:
                 raise
             except Failure as failure:

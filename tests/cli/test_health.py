@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.caches import hf_snapshot
+from tests.support.loop_disk import LoopDisk
 from tests.support.machine import Machine
 from tests.support.painter import painter
 from tests.support.tiny_safetensors import pipeline_files
@@ -194,3 +196,19 @@ def test_an_archive_that_takes_no_picture_is_a_note_and_the_next_backup_sends_it
     assert "reference pictures could not be sent to bucket" in said
     (artist.bucket / "pictures").unlink()
     assert "1 reference picture sent to bucket" in artist.run("backup").stdout
+
+
+def test_on_a_read_only_data_disk_the_check_is_done_and_nothing_is_kept(machine: Machine, data_disk: LoopDisk) -> None:
+    machine.cache.mkdir(parents=True, exist_ok=True)
+    hf_snapshot(machine.cache, pipeline_files())
+    time.sleep(2.1)
+    python = painter(machine.root)
+    mount = f'mount = "{machine.root}/data"'
+    machine.write_config(f'[backup]\nto = ["bucket"]\n[health]\npython = "{python}"\nsize_px = 64', cache=mount)
+    machine.run("backup")
+    before = sorted((machine.root / "data/.zimage-syncd").rglob("*"))
+    subprocess.run(["mount", "-o", "remount,ro", str(machine.root / "data")], check=True)
+    said = machine.run("health").stdout
+    assert "healthy" in said
+    assert "the record of the check could not be kept" in said
+    assert sorted((machine.root / "data/.zimage-syncd").rglob("*")) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from typing import Any
 
 import numpy
@@ -63,7 +64,8 @@ def write_png(picture: Image.Image, path: str, texts: PngImagePlugin.PngInfo | N
     """
     directory, name = os.path.split(path)
     os.makedirs(directory, exist_ok=True)
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
+    # A name as the daemon's own writers use: what a kill leaves is swept with theirs.
+    temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "wb") as stream:
             picture.save(stream, format="PNG", pnginfo=texts)

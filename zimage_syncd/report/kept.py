@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -38,7 +39,7 @@ def write_kept(place: str, data: bytes) -> None:
         PathUnwritable, DeviceFull: the directory cannot take it.
     """
     directory, name = os.path.split(place)
-    temporary = os.path.join(directory, f".{name}.tmp")
+    temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.tmp")
     try:
         os.makedirs(directory, exist_ok=True)
         with open(temporary, "xb") as file:

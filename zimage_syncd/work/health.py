@@ -11,7 +11,6 @@ from datetime import datetime
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, Failure, PathUnreadable, SnapshotMissing
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
-from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
@@ -93,10 +92,10 @@ def check_health(
             findings.extend(_why_incomplete(site, snapshot, snapshot.completeness))
             continue
         site.monitor.note(f"health check of {snapshot.key}")
-        at, manifest = site.clock.now(), site.shelf.load(snapshot.key)
-        request = _request(site, snapshot, settings, manifest, at)
+        at, manifest_id = site.clock.now(), _recorded_id(site, snapshot)
+        request = _request(site, snapshot, settings, manifest_id, at)
         result = probe.run(request, settings.timeout_s, site.cancel)
-        notes.extend(keep(Checked(snapshot, manifest, request, result, at)))
+        notes.extend(keep(Checked(snapshot, manifest_id, request, result, at)))
         results.append((str(snapshot.key), result))
         rows.append(_row(site, snapshot, result))
         problem = _PROBLEMS.get(result.outcome)
@@ -140,11 +139,17 @@ def _meant(site: Site, survey: Survey, selection: Selection) -> Sequence[LocalSn
     return meant
 
 
+def _recorded_id(site: Site, snapshot: LocalSnapshot) -> str:
+    """Of the last good manifest, which itself is not held while the probe runs: it may be large."""
+    manifest = site.shelf.load(snapshot.key)
+    return "" if manifest is None else manifest.id
+
+
 def _request(
-    site: Site, snapshot: LocalSnapshot, settings: HealthSettings, manifest: Manifest | None, at: datetime
+    site: Site, snapshot: LocalSnapshot, settings: HealthSettings, manifest_id: str, at: datetime
 ) -> HealthRequest:
     name = f"{at:%Y%m%dT%H%M%SZ}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}"
-    references = () if manifest is None or site.references is None else site.references.load(manifest.id)
+    references = () if site.references is None or not manifest_id else site.references.load(manifest_id)
     return HealthRequest(
         directory=f"{site.disk.root}/{snapshot.directory}",
         layout=str(snapshot.key.layout),

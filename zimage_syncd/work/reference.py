@@ -8,7 +8,6 @@ from datetime import datetime
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult, conditions_of
 from zimage_syncd.model.health_record import HealthRecord
-from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.picture import Reference
 from zimage_syncd.model.snapshot import LocalSnapshot
@@ -22,8 +21,8 @@ class Checked:
 
     snapshot: LocalSnapshot
     """What was checked."""
-    manifest: Manifest | None
-    """The last good one; None where the snapshot was never recorded."""
+    manifest_id: str
+    """Of the last good manifest; empty where the snapshot was never recorded."""
     request: HealthRequest
     """What the probe was asked for."""
     result: HealthResult
@@ -37,7 +36,7 @@ def record_of(checked: Checked) -> HealthRecord:
     return HealthRecord(
         at=checked.at,
         snapshot=str(checked.snapshot.key),
-        manifest_id="" if checked.manifest is None else checked.manifest.id,
+        manifest_id=checked.manifest_id,
         size_px=checked.request.size_px,
         steps=checked.request.steps,
         result=checked.result,
@@ -51,19 +50,17 @@ def is_first(checked: Checked) -> bool:
     return drawn and bool(result.picture) and result.picture_facts is not None and result.comparison is None
 
 
-def why_unfit(site: Site, snapshot: LocalSnapshot, manifest: Manifest) -> str:
-    """Why a picture must not become the reference of a manifest; empty where it may.
+def why_unfit(site: Site, checked: Checked) -> str:
+    """Why a picture must not become a reference; empty where it may.
 
     Only weights that are what the manifest says make one: as far as the ledger knows, for reading them all would take
     longer than drawing. Files that are linked into a store are that store's, and it is verified on its own.
-
-    Args:
-        site: the cache.
-        snapshot: what drew it.
-        manifest: what was recorded of the snapshot.
     """
+    manifest = site.shelf.load(checked.snapshot.key)
+    if manifest is None or manifest.id != checked.manifest_id:
+        return "another content was recorded meanwhile"
     wanted = {file.path: file.sha256 for file in manifest.files}
-    found = {file.path: file for file in snapshot.files}
+    found = {file.path: file for file in checked.snapshot.files}
     if wanted.keys() != found.keys():
         return "other files are there than were recorded"
     for path, sha256 in wanted.items():
@@ -78,12 +75,11 @@ def why_unfit(site: Site, snapshot: LocalSnapshot, manifest: Manifest) -> str:
     return ""
 
 
-def reference_of(checked: Checked, manifest_id: str, picture: bytes) -> Reference:
+def reference_of(checked: Checked, picture: bytes) -> Reference:
     """The reference that a picture becomes.
 
     Args:
         checked: the check that drew it; `is_first` said so.
-        manifest_id: of the snapshot.
         picture: its PNG file.
 
     Raises:
@@ -93,7 +89,7 @@ def reference_of(checked: Checked, manifest_id: str, picture: bytes) -> Referenc
     if result.picture_facts is None:
         raise ValueError("nothing was measured of the picture")
     return Reference(
-        manifest_id=manifest_id,
+        manifest_id=checked.manifest_id,
         conditions=conditions_of(checked.request, result.device, result.dtype, result.versions),
         facts=result.picture_facts,
         picture_sha256=hashlib.sha256(picture).hexdigest(),
