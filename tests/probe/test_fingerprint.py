@@ -1,12 +1,15 @@
 """What is measured of a picture, and which distances two pictures have."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 numpy = pytest.importorskip("numpy")
+Image = pytest.importorskip("PIL.Image")
 
 from zimage_syncd.model.picture import FINGERPRINT_BYTES, SIMILAR_BELOW, Likeness  # noqa: E402 (after importorskip)
+from zimage_syncd.model.picture_json import decode_reference  # noqa: E402
 from zimage_syncd.probe.fingerprint import compare, distance, facts_of, pixels_of  # noqa: E402
 
 pytestmark = pytest.mark.probe
@@ -120,3 +123,14 @@ def test_distance_is_symmetric():
 def test_what_is_no_fingerprint_is_refused(text):
     with pytest.raises(ValueError, match=r"fingerprint|hex"):
         distance(text, "00" * FINGERPRINT_BYTES)
+
+
+def test_a_picture_of_an_earlier_version_is_measured_as_it_was_then():
+    """Whoever changes what is measured makes every reference that is kept a different picture."""
+    fixture = Path(__file__).parents[1] / "fixtures/format-1-pictures"
+    (document,), (file,) = fixture.rglob("*.json"), fixture.rglob("*.png")
+    expected = decode_reference(document.read_bytes()).facts
+    with Image.open(file) as opened:
+        facts = facts_of(numpy.asarray(opened) / 255)
+    assert (facts.fingerprint, facts.pixels_sha256) == (expected.fingerprint, expected.pixels_sha256)
+    assert facts.mean == pytest.approx(expected.mean, abs=0.01)
