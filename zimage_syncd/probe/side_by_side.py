@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from zimage_syncd.model.picture import Comparison
 
-_PANEL_PX = 512
-"""Larger pictures are made smaller: nobody needs three of 2048 px to see that they differ."""
+_PANEL_PX = (256, 512)
+"""Smaller pictures are made larger, for the text above them; nobody needs three of 2048 px to see that they differ."""
 _LABEL_PX = 28
 _GAP_PX = 8
 _FONT_PX = 16
@@ -32,16 +32,22 @@ def draw(before: numpy.ndarray[Any, Any], now: numpy.ndarray[Any, Any], comparis
         (f"now, distance {comparison.distance:.4f}", now),
         (f"difference, times {factor}", difference),
     )
-    side_px = min(before.shape[0], _PANEL_PX)
+    side_px = min(max(before.shape[0], _PANEL_PX[0]), _PANEL_PX[1])
     sheet = Image.new("RGB", (3 * side_px + 2 * _GAP_PX, side_px + _LABEL_PX), _GROUND)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_PX)
+    pen, font = ImageDraw.Draw(sheet), _font()
     for number, (label, pixels) in enumerate(panels):
         left_px = number * (side_px + _GAP_PX)
         pen.text((left_px + 4, 4), label, fill=_INK, font=font)
-        # After the text: what a small picture's panel is too narrow for goes no further than its neighbour.
-        pen.rectangle((left_px + side_px, 0, sheet.width, _LABEL_PX), fill=_GROUND)
         sheet.paste(Image.fromarray(pixels).resize((side_px, side_px), Image.Resampling.BOX), (left_px, _LABEL_PX))
     return sheet
+
+
+def _font() -> Any:  # noqa: ANN401 - one of two classes of Pillow, by its version
+    """A scalable font; the old one where an older Pillow, or one without FreeType, has no other."""
+    try:
+        return ImageFont.load_default(_FONT_PX)
+    except (TypeError, ImportError, OSError):
+        return ImageFont.load_default()
 
 
 def _amplified(before: numpy.ndarray[Any, Any], now: numpy.ndarray[Any, Any]) -> tuple[numpy.ndarray[Any, Any], int]:
