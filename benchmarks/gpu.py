@@ -87,7 +87,7 @@ class GpuBench:
 
     def _pictures(self) -> None:
         """Whole processes; every picture of one size is to be the same one."""
-        sizes = [(64, 2)] if self._small else [(512, 4), (1024, 9)]
+        sizes = [(64, 2), (128, 2)] if self._small else [(512, 4), (1024, 9)]
         pictures: dict[str, set[str]] = {}
         told: list[str] = []
         cases = []
@@ -104,9 +104,9 @@ class GpuBench:
                 keep()
 
             ours = ["sh", "-c", f'exec "$0" {_PROBE} < {request} > {self._place}/answer.json', sys.executable]
-            plain = self._python("", _PLAIN, "picture", str(self._snapshot), str(size), str(steps), str(target))
             cases.append(Case(f"ours, {size} px, {steps} steps", [ours], self._bytes, after=tell))
-            cases.append(Case(f"plain, {size} px, {steps} steps", plain.commands, self._bytes, after=keep))
+        plain = self._python("", _PLAIN, "picture", str(self._snapshot), str(size), str(steps), str(target))
+        cases.append(Case(f"plain, {size} px, {steps} steps", plain.commands, self._bytes, after=keep))
         self.harness.run("a picture, whole process", cases, self._runs)
         for answer in told:
             result = json.loads(answer)
@@ -114,10 +114,9 @@ class GpuBench:
         print("pictures alike:", {size: len(seen) == 1 for size, seen in pictures.items()}, flush=True)
 
     def _loads(self) -> None:
-        """Load alone: everything is imported before; each in a process of its own."""
-        for _ in range(self._runs):
-            for how in ("directly", "plainly"):
-                subprocess.run([sys.executable, _PLAIN, how, str(self._snapshot)], check=True, env=self._environment())
+        """Load alone: one process that has imported everything, in turns."""
+        command = [sys.executable, _PLAIN, "load", str(self._snapshot), str(self._runs)]
+        subprocess.run(command, check=True, env=self._environment())
 
     def _damage(self) -> None:
         size = ("64", "2") if self._small else ("512", "4")
@@ -128,8 +127,8 @@ class GpuBench:
         with bench_server(self._place / "server") as server:
             self._use(server)
             config = self._config(server)
-            self._command(config, "init")
             self._timed("backup", config, "backup")
+            self._command(config, "restore")  # makes the link, which a verification asks for
             verify = Case("ours", [self._ours(config, "verify", "--deep")], self._bytes)
             hashing = Case("b3sum", [["sh", "-c", f"b3sum {self._home}/hub/{_NAME}/blobs/*"]], self._bytes)
             self.harness.run("deep verification in RAM", [verify, hashing], self._runs)
@@ -188,8 +187,9 @@ class GpuBench:
         with bench_server(self._place / "server") as server:
             self._use(server)
             config = self._config(server)
-            self._command(config, "backup")
             self._command(config, "restore")
+            mark = self._place / "state" / "mark.json"
+            self._daemon(config, mark.exists)  # so that a reset is one
             for lost in ("the system disk", "both disks"):
                 for _ in range(self._runs):
                     self._reset(config, lost)
@@ -202,31 +202,39 @@ class GpuBench:
             self._home.mkdir()
         reports = self._home / ".zimage-syncd" / "pictures"
         before = set(reports.glob("*.png"))
-        command = [sys.executable, "-m", "zimage_syncd", "--config", str(config), "run"]
+        linked_s: list[float] = []
+
+        def pictured() -> bool:
+            if not linked_s and (self._place / "link").is_symlink():
+                linked_s.append(time.perf_counter() - began_s)
+            return bool(set(reports.glob("*.png")) - before)
+
         began_s = time.perf_counter()
+        pictured_s, most_rss, after = self._daemon(config, pictured)
+        print(
+            f"lost {lost}: link after {linked_s[0]:.2f} s, first picture after {pictured_s:.2f} s; the daemon held at"
+            f" most {most_rss / 2**20:.0f} MiB, afterwards {after / 2**20:.0f}",
+            flush=True,
+        )
+
+    def _daemon(self, config: Path, done: Callable[[], bool]) -> tuple[float, int, int]:
+        """Runs the daemon until something is seen: seconds until then, its most memory, and what it has 3 s later."""
+        began_s, most_rss = time.perf_counter(), 0
         with (self._place / "daemon.log").open("w") as log:
+            command = self._ours(config, "run")
             daemon = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
-            linked_s, most_rss = 0.0, 0
             try:
-                while not set(reports.glob("*.png")) - before:
-                    if daemon.poll() is not None or time.perf_counter() - began_s > 300:
+                while not done():
+                    if daemon.poll() is not None or time.perf_counter() - began_s > 200:
                         raise RuntimeError((self._place / "daemon.log").read_text()[-4000:])
-                    if not linked_s and (self._place / "link").is_symlink():
-                        linked_s = time.perf_counter() - began_s
-                    pages = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[1])
-                    most_rss = max(most_rss, pages * os.sysconf("SC_PAGE_SIZE"))
+                    most_rss = max(most_rss, _rss_of(daemon.pid))
                     time.sleep(0.02)
-                pictured_s = time.perf_counter() - began_s
+                taken_s = time.perf_counter() - began_s
                 time.sleep(3.0)
-                after = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+                return taken_s, most_rss, _rss_of(daemon.pid)
             finally:
                 daemon.terminate()
                 daemon.wait()
-        print(
-            f"lost {lost}: link after {linked_s:.2f} s, first picture after {pictured_s:.2f} s; the daemon held at most"
-            f" {most_rss / 2**20:.0f} MiB, afterwards {after / 2**20:.0f}",
-            flush=True,
-        )
 
     def _use(self, server: BenchServer) -> None:
         self.harness.server_pid = server.pid
@@ -243,7 +251,7 @@ class GpuBench:
         config = self._place / ("disk.toml" if home else "ram.toml")
         size = "size_px = 64\nsteps = 2\n" if self._small else ""
         config.write_text(
-            f'[cache]\ndir = "{home or self._home}"\nlinks = ["{self._place}/link"]\nrepos = ["{REPO}"]\n'
+            f'[cache]\ndir = "{home or self._home}"\nlinks = ["{self._place}/link{"-disk" if home else ""}"]\nrepos = ["{REPO}"]\n'
             f'[stores.bucket]\nurl = "s3://weights/zimage"\nendpoint_url = "{server.endpoint(tls=False)}"\n'
             f'[health]\n{size}[daemon]\nstate_dir = "{self._place}/state{"-disk" if home else ""}"\nhttp = ""\n'
         )
@@ -283,6 +291,10 @@ class GpuBench:
 
     def _python(self, name: str, *words: str) -> Case:
         return Case(name, [[sys.executable, *words]], self._bytes)
+
+
+def _rss_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _pixels(path: Path) -> str:

@@ -36,41 +36,52 @@ def _plain(directory: str) -> Any:
     return ZImagePipeline.from_pretrained(directory, torch_dtype=dtype, low_cpu_mem_usage=False).to(device)
 
 
-def load(how: str, directory: str) -> None:
-    """Load alone: everything is imported, and the device is awake."""
+def load(directory: str, runs: str) -> None:
+    """Load alone, in turns, with everything imported and the device awake."""
+    import gc
+
     import torch
     from diffusers import ZImagePipeline
     from transformers import Qwen3Model
 
-    from zimage_syncd.probe import direct, pipeline, tensors
+    from zimage_syncd.probe import direct
     from zimage_syncd.probe.device import choose
     from zimage_syncd.probe.files import examine
-    from zimage_syncd.probe.reading import Reading
 
-    del Qwen3Model, pipeline
     index = examine(directory).index
     assert index is not None
+    assert Qwen3Model is not None
     place = choose("auto", sum(part.weights_bytes for part in index.components))
     if place.is_gpu:
         torch.zeros(1, device=place.name)
     classes = {**direct.import_classes(index), "": ZImagePipeline}
-    began_s = time.perf_counter()
-    if how == "plainly":
-        _plain(directory)
-        checked_s = 0.0
-    else:
-        read = Reading(direct.plan_directly(directory, index), place).finish()
-        read_s = time.perf_counter()
-        tensors.refuse_bad_tensors((name, t, True) for found in read.values() for name, t in found.items())
-        checked_s = time.perf_counter() - read_s
-        direct.assemble(directory, classes, read, place.name)
-    if place.is_gpu:
-        torch.cuda.synchronize()
-    print(f"load {how}: {time.perf_counter() - began_s:.2f} s, of it {checked_s:.2f} s checks of tensors", flush=True)
+    for _ in range(int(runs)):
+        for how in ("directly", "plainly"):
+            began_s = time.perf_counter()
+            checked_s = 0.0
+            if how == "plainly":
+                loaded = _plain(directory)
+            else:
+                loaded, checked_s = _directly(directory, index, place, classes)
+            if place.is_gpu:
+                torch.cuda.synchronize()
+            taken_s = time.perf_counter() - began_s
+            print(f"load {how}: {taken_s:.2f} s, of it {checked_s:.2f} s checks of tensors", flush=True)
+            del loaded
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def _directly(directory: str, index: Any, place: Any, classes: dict[str, Any]) -> tuple[Any, float]:
+    from zimage_syncd.probe import direct, tensors
+    from zimage_syncd.probe.reading import Reading
+
+    read = Reading(direct.plan_directly(directory, index), place).finish()
+    read_s = time.perf_counter()
+    tensors.refuse_bad_tensors((name, t, True) for found in read.values() for name, t in found.items())
+    checked_s = time.perf_counter() - read_s
+    return direct.assemble(directory, classes, read, place.name), checked_s
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "picture":
-        picture(*sys.argv[2:])
-    else:
-        load(*sys.argv[1:])
+    {"picture": picture, "load": load}[sys.argv[1]](*sys.argv[2:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +27,7 @@ from zimage_syncd.model.failures import (
     Failure,
     UsageInvalid,
 )
-from zimage_syncd.model.health import HealthLevel, WhenBusy
+from zimage_syncd.model.health import HealthLevel
 from zimage_syncd.model.installation import Installed, Removed
 from zimage_syncd.model.plan import LinkMode, Plan
 from zimage_syncd.model.report import Report
@@ -37,14 +36,13 @@ from zimage_syncd.model.status import HealthReport, SnapshotRow, Status
 from zimage_syncd.model.verdict import CacheState, DataState, Verdict
 from zimage_syncd.ports import Cancel, Monitor, SnapshotSource
 from zimage_syncd.process.priority import yield_to_others
-from zimage_syncd.process.unit_probe import open_probe
+from zimage_syncd.proving import Proving
 from zimage_syncd.report.files import ReportFiles
 from zimage_syncd.status import all_rows, collect_status, store_rows
 from zimage_syncd.stores.on_demand import OpenedOnDemand
 from zimage_syncd.taking_in import TakingIn
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.backup import backup
-from zimage_syncd.work.health import HealthSettings, check_health
 from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.locate import lacking, locate
 from zimage_syncd.work.restore import restore
@@ -53,9 +51,6 @@ from zimage_syncd.work.verify import verify
 from zimage_syncd.work.verify_store import verify_store
 
 _STANDARD_ERROR = 2
-_FULL_SIZE_PX = 1024
-_FULL_STEPS = 9
-"""What Z-Image-Turbo's authors recommend (model card): 1024 px, 9 steps, guidance 0.0."""
 
 
 class CacheServices:
@@ -75,6 +70,7 @@ class CacheServices:
         self.workshop = Workshop(config, monitor, cancel, lease)
         self.keeping = Keeping(self.workshop)
         self.taking_in = TakingIn(self.workshop)
+        self._proving = Proving(self.workshop, os.environ)
         self._installing = Installing(self.workshop, os.environ)
         place = schedule_path(self.workshop.state_directory)
         last_runs = LastRuns(partial(read_document, place), partial(update_document, place))
@@ -215,7 +211,7 @@ class CacheServices:
 
     def status(self) -> Status:
         """What the disk and the stores say now."""
-        now = collect_status(self.workshop, self.reports)
+        now = collect_status(self.workshop, self.reports, self._proving.records)
         return replace(now, findings=(*now.findings, *self._installing.findings()))
 
     def health(
@@ -230,22 +226,8 @@ class CacheServices:
             wait_s: how long to wait for a GPU that others use, in seconds, with `when_busy = "wait"`; None: as long as
                 the check itself may take.
         """
-        health = self.config.health
-        settings = HealthSettings(
-            level=level or HealthLevel(health.level),
-            device=health.device,
-            size_px=_FULL_SIZE_PX if full else health.size_px,
-            steps=_FULL_STEPS if full else health.steps,
-            timeout_s=float(health.timeout_s),
-            pictures=os.path.join(self.workshop.state_directory, "pictures"),
-            when_busy=WhenBusy(health.when_busy),
-            wait_s=float(health.timeout_s) if wait_s is None else wait_s,
-        )
-        probe = open_probe(health.python or sys.executable, os.environ)
-        with self.workshop.looking() as site:
-            answer = check_health(site, probe, selection, settings)
-        self.keep(answer.report)
-        return answer
+        answer = self._proving.check(selection, level=level, full=full, wait_s=wait_s)
+        return replace(answer, report=self.keep(answer.report))
 
     def path(self, selection: Selection) -> str:
         """The directory that `from_pretrained` takes.

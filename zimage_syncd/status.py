@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from datetime import datetime
 
+from zimage_syncd.decide.trend import rows_of
 from zimage_syncd.disk.lock import lock_holder
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, NotAnArchive
@@ -15,11 +16,14 @@ from zimage_syncd.model.status import UNREACHABLE, LinkRow, SnapshotRow, Status,
 from zimage_syncd.model.verdict import DataState, LinkState, Verdict
 from zimage_syncd.ports import SeenFile, SnapshotSource
 from zimage_syncd.report.files import ReportFiles
+from zimage_syncd.report.health_files import HealthFiles
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.site import Site, Survey
 
 _REPORTS_SHOWN = 5
+_CHECKS_READ = 60
+"""Of all snapshots together: enough for the last of each, and for what is usual."""
 
 _LINK_PROBLEMS = {
     LinkState.LOST: problems.LINK_LOST,
@@ -119,7 +123,7 @@ def all_rows(workshop: Workshop) -> list[SnapshotRow]:
     return rows
 
 
-def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
+def collect_status(workshop: Workshop, reports: ReportFiles, health: HealthFiles) -> Status:
     """What disk, links, cache and stores look like now; what cannot be looked at is a finding."""
     seen, verdict = workshop.observe()
     findings = _disk_findings(workshop, verdict)
@@ -145,6 +149,7 @@ def collect_status(workshop: Workshop, reports: ReportFiles) -> Status:
         lock_holder=lock_holder(workshop.state_directory, workshop.lease.room) or "",
         last_reports=tuple(reports.recent(_REPORTS_SHOWN)),
         findings=tuple(findings),
+        health=rows_of(health.recent(_CHECKS_READ)),
     )
 
 

@@ -21,6 +21,7 @@ from zimage_syncd.disk.ledger import SqliteLedger
 from zimage_syncd.disk.lock import cache_lock, directory_lock
 from zimage_syncd.disk.observe import state_directory
 from zimage_syncd.disk.quarantine import Quarantine
+from zimage_syncd.disk.references import DiskReferences
 from zimage_syncd.disk.shared_lease import SharedLease
 from zimage_syncd.disk.shelf import DiskShelf, MemoryShelf
 from zimage_syncd.disk.shelf_source import ShelfSource
@@ -66,6 +67,7 @@ class Workshop:
         self.state_directory = state_directory(config.cache.dir, config.cache.mount)
         self.data_disk = DataDisk(config, self.clock, monitor, cancel, lease)
         self.lease = self.data_disk.lease
+        self.references = DiskReferences(os.path.join(self.state_directory, "references"))
         self._stores: dict[str, SnapshotSource] = {}
 
     def observe(self) -> tuple[Observation, Verdict]:
@@ -157,6 +159,7 @@ class Workshop:
             host=socket.gethostname(),
             repos=tuple(RepoId.parse(repo) for repo in self.config.cache.repos),
             linked_roots=tuple(dict.fromkeys([*trees, *(os.path.realpath(tree) for tree in trees)])),
+            references=self.references if isinstance(shelf, DiskShelf) else None,
             verify_rate=self._rate(self.config.verify.rate),
             upload_rate=self._rate(self.config.backup.upload_rate),
         )

@@ -64,7 +64,7 @@ def test_the_processor_draws_instead_where_that_is_wanted(tiny, request_for, dri
     result, has_torch = probe(driver, asked)
     assert (result.outcome, result.level, result.device) == (HealthOutcome.OK, HealthLevel.GENERATE, "cpu")
     assert result.detail.startswith("NVIDIA Test is busy: ")
-    assert result.detail.endswith("; done on the processor")
+    assert "; done on the processor; " in result.detail
     assert (result.placement, has_torch) == ("cpu", True)
     assert result.needed_memory_bytes > 10**9
 
@@ -94,5 +94,5 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_no_gpu(paper, request_for, dri
 
 
 def test_too_little_memory_for_the_libraries_is_out_of_memory(tiny, request_for, driver) -> None:
-    result, _ = probe(driver, request_for(tiny, level=HealthLevel.LOAD), "prlimit", "--as=600000000", "--")
+    result, _ = probe(driver, request_for(tiny, level=HealthLevel.LOAD), "prlimit", "--as=400000000", "--")
     assert result.outcome is HealthOutcome.OUT_OF_MEMORY, result

@@ -8,15 +8,18 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import zimage_syncd
+from tests.support.pictures import AT
 from tests.support.safetensors_edit import overwrite_tensor, rename_tensors
 from zimage_syncd.layouts.safetensors_header import read_safetensors
-from zimage_syncd.model.health import HealthLevel, HealthOutcome
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, conditions_of
 from zimage_syncd.model.health_json import decode_result, encode_request
+from zimage_syncd.model.picture import SIMILAR_BELOW, Likeness, Reference
 from zimage_syncd.probe.offline import REFUSED
 
 pytestmark = pytest.mark.probe
@@ -81,11 +84,12 @@ def test_a_picture_is_drawn_without_any_network_and_kept_with_what_made_it(tiny,
     snapshot = as_hugging_face_lays_it_out(tiny, str(tmp_path / "hub"))
     request_ = request_for(snapshot, level=HealthLevel.AUTO, size_px=96, steps=3, prompt="灯塔, oil painting")
     result, errors = probe(request_, *without_network())
-    assert (result.outcome, result.level, result.detail) == (HealthOutcome.OK, HealthLevel.GENERATE, "")
+    assert (result.outcome, result.level) == (HealthOutcome.OK, HealthLevel.GENERATE)
+    assert result.detail == "there is no reference yet that the picture could be compared with"
     assert (result.device, result.dtype) == ("cpu", "float32")
     assert [name for name, _ in result.timings_s] == [
         *("files", "import torch", "device", "import", "read", "transfer", "check tensors", "assemble"),
-        *("text encoding", "denoising", "decoding", "save", "total"),
+        *("text encoding", "denoising", "decoding", "save", "compare", "total"),
     ]
     assert result.peak_memory_bytes > 100 * 2**20
     assert result.checked_tensors == stored_tensors(snapshot)
@@ -114,8 +118,10 @@ def test_what_is_loaded_directly_draws_the_same_picture_as_from_pretrained(tiny,
         check=True,
     )
     by_library = decode_result(plainly.stdout)
-    assert (directly.outcome, directly.detail) == (HealthOutcome.OK, "")
-    assert (by_library.outcome, by_library.detail) == (HealthOutcome.OK, "loaded plainly, for a test")
+    assert (directly.outcome, by_library.outcome) == (HealthOutcome.OK, HealthOutcome.OK)
+    assert "plainly" not in directly.detail
+    assert "loaded plainly, for a test" in by_library.detail
+    assert (directly.drawn_px, directly.drawn_steps) == (64, 2)
     assert "read" in dict(directly.timings_s)
     assert "load" in dict(by_library.timings_s)
     assert pixels(directly.picture) == pixels(by_library.picture)
@@ -130,6 +136,28 @@ def test_a_text_encoder_saved_with_its_head_is_loaded_directly(own_tiny, request
     (place / "model.safetensors.index.json").write_text(json.dumps(index))
     result, errors = probe(request_for(own_tiny, level=HealthLevel.LOAD))
     assert (result.outcome, result.detail, errors) == (HealthOutcome.OK, "", "")
+
+
+def test_drawn_again_it_is_the_same_and_a_zeroed_tensor_makes_another_picture(own_tiny, request_for, tmp_path):
+    request_ = request_for(own_tiny, level=HealthLevel.GENERATE, side_by_side=str(tmp_path / "both.png"))
+    first, _ = probe(request_)
+    assert (first.outcome, first.comparison) == (HealthOutcome.OK, None)
+    kept = str(tmp_path / "reference.png")
+    shutil.copyfile(first.picture, kept)
+    conditions = conditions_of(request_, first.device, first.dtype, first.versions)
+    reference = Reference("a" * 64, conditions, first.picture_facts, "b" * 64, AT, kept)
+    request_ = replace(request_, references=(reference,))
+    again, _ = probe(request_)
+    assert again.outcome is HealthOutcome.OK
+    assert (again.comparison.likeness, again.comparison.distance) == (Likeness.SAME, 0.0)
+    # The smallest number there is: a matrix of zeros would not have been loaded.
+    overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.mid_block.resnets.0.conv1.weight", b"\x01\0")
+    damaged, _ = probe(request_)
+    assert (damaged.outcome, damaged.level) == (HealthOutcome.DIFFERENT_PICTURE, HealthLevel.GENERATE)
+    assert damaged.comparison.distance > SIMILAR_BELOW
+    assert damaged.picture == request_.picture
+    assert damaged.comparison.side_by_side == request_.side_by_side
+    assert Path(request_.side_by_side).stat().st_size > 0
 
 
 def test_a_modelscope_snapshot_is_loaded_with_modelscopes_class_and_asks_no_hub(tiny, request_for):

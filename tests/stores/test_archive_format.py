@@ -18,6 +18,7 @@ from tests.support.object_store import fixed_clock
 from zimage_syncd.layouts.registry import all_layouts
 from zimage_syncd.model.failures import ManifestCorrupt
 from zimage_syncd.model.manifest import FileEntry, LinkEntry, Manifest, PointerEntry
+from zimage_syncd.model.picture_json import name_of
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.archive_keys import blob_key
@@ -235,3 +236,22 @@ def test_a_restored_snapshot_can_be_checked_with_jq(tmp_path):
         )
         assert ("config.json" in done.stdout) == damaged, done
         assert bool(done.returncode) == damaged
+
+
+PICTURES = ROOT / "tests/fixtures/format-1-pictures"
+PICTURES_DIGEST = "0d00b29d30fceb66eb2d3c06accde4fe1cca80d2f986bb346f2d6999efef2b02"
+"""As with the other one: what users have."""
+
+
+def test_a_reference_picture_is_read(tmp_path):
+    assert digest_of(PICTURES) == PICTURES_DIGEST
+    for fixture in (FIXTURE, PICTURES):
+        shutil.copytree(fixture, tmp_path / "archive", dirs_exist_ok=True)
+    store = DirectoryStore(str(tmp_path / "archive"), "reader")
+    archive = ObjectArchive("bucket", store, fixed_clock(), "reader", layouts_own)
+    manifest = archive.manifest(HUB)
+    (name,) = archive.reference_names(manifest)
+    reference, picture = archive.reference(manifest, name)
+    assert (name, name_of(reference.conditions)) == ("957e4d5c2070d019", "957e4d5c2070d019")
+    assert (reference.conditions.prompt, reference.conditions.device) == ("灯塔 on a cliff", "NVIDIA H200")
+    assert picture.startswith(b"\x89PNG")

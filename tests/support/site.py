@@ -9,6 +9,7 @@ from tests.support.clock import HeldClock
 from zimage_syncd.digest import FileHasher
 from zimage_syncd.disk.ledger import SqliteLedger
 from zimage_syncd.disk.quarantine import Quarantine
+from zimage_syncd.disk.references import DiskReferences
 from zimage_syncd.disk.shelf import DiskShelf
 from zimage_syncd.disk.write import CacheDisk
 from zimage_syncd.layouts.registry import all_layouts
@@ -68,6 +69,7 @@ class Bench:
         self.disk = CacheDisk(str(self.root), Quarantine(str(self.state / "quarantine"), clock.now))
         self.ledger = SqliteLedger(str(self.state / "ledger.sqlite"))
         self.shelf = DiskShelf(str(self.state / "manifests"))
+        self.references = DiskReferences(str(self.state / "references"))
 
     def site(self) -> Site:
         return Site(
@@ -79,6 +81,7 @@ class Bench:
             monitor=self.monitor,
             cancel=self.cancel,
             host="test-host",
+            references=self.references,
         )
 
     def partials(self) -> list[str]:

@@ -10,6 +10,7 @@ from zimage_syncd.cli.options import Command
 from zimage_syncd.cli.session import Session
 from zimage_syncd.cli.snapshots import rows_text
 from zimage_syncd.model.status import Status
+from zimage_syncd.report.health_text import health_lines
 from zimage_syncd.report.text import findings_lines
 from zimage_syncd.report.words import plain, size
 
@@ -89,5 +90,6 @@ def status_text(now: Status) -> str:
     lines.extend(
         f"report  {row.at:%Y-%m-%d %H:%M} UTC {row.job}: {row.outcome}  {row.path}" for row in now.last_reports
     )
+    lines.extend(line for row in now.health for line in health_lines(row))
     lines.extend(findings_lines(now.findings))
     return "\n".join(plain(line) for line in lines) + "\n"

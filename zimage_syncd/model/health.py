@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from zimage_syncd.model.picture import Comparison, Conditions, PictureFacts, Reference, deciding, device_model
+
 
 class HealthLevel(enum.StrEnum):
     """How much a health check does; each level tells more and costs more."""
@@ -23,6 +25,8 @@ class HealthOutcome(enum.StrEnum):
 
     OK = "ok"
     WRONG_PICTURE = "wrong_picture"
+    DIFFERENT_PICTURE = "different_picture"
+    """A picture, but not the one that the same weights drew before."""
     NO_GPU = "no_gpu"
     GPU_BUSY = "gpu_busy"
     OUT_OF_MEMORY = "out_of_memory"
@@ -94,6 +98,10 @@ class HealthRequest:
     """What to do while somebody else's work needs the GPU."""
     wait_s: float = 0.0
     """How long to wait for the GPU at most, in seconds, before the check itself begins."""
+    references: tuple[Reference, ...] = ()
+    """Candidates to compare the picture with, at most 16: the probe takes the one that was drawn alike."""
+    side_by_side: str = ""
+    """Absolute path of the PNG to write where the picture is different from its reference; empty: none is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +136,31 @@ class HealthResult:
     """How it was loaded."""
     needed_memory_bytes: int = 0
     """Of the device, estimated before anything was loaded; 0 where nothing was to be."""
+    drawn_px: int = 0
+    """Width and height of the picture that was drawn, which `when_busy = "smaller"` may have reduced; 0 without one."""
+    drawn_steps: int = 0
+    """Its denoising steps, likewise."""
+    picture_facts: PictureFacts | None = None
+    """What was measured of the picture; None where there is none that passed for one."""
+    comparison: Comparison | None = None
+    """With the reference; None where none was drawn alike."""
+
+
+def conditions_of(request: HealthRequest, device: str, dtype: str, versions: tuple[tuple[str, str], ...]) -> Conditions:
+    """Under which conditions a picture is drawn.
+
+    Args:
+        request: what was asked for.
+        device: as in `HealthResult`.
+        dtype: as in `HealthResult`.
+        versions: as in `HealthResult`.
+    """
+    return Conditions(
+        prompt=request.prompt,
+        seed=request.seed,
+        size_px=request.size_px,
+        steps=request.steps,
+        dtype=dtype,
+        device=device_model(device),
+        versions=deciding(versions),
+    )

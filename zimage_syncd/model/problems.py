@@ -362,6 +362,13 @@ LOAD_FAILED = _add(
 OUT_OF_MEMORY = _add(
     "ZS509", "out of memory during the health check", _W, "Free GPU memory, or use --level load or --level files."
 )
+DIFFERENT_PICTURE = _add(
+    "ZS511",
+    "the picture is another one than these weights drew before",
+    _W,
+    "Run `zimage-syncd verify --deep --repair`: it finds every flipped bit. If that is clean, libraries, driver or "
+    "card changed in a way that their versions do not tell; look at both pictures side by side.",
+)
 DEMO_EXTRA_MISSING = _add(
     "ZS510",
     "the demo needs the probe extra",

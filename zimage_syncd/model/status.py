@@ -87,6 +87,60 @@ class ReportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Trend:
+    """How one time of the last health check compares with what was usual before it."""
+
+    name: str
+    """first image: from the probe's start to its result; step: one denoising step."""
+    last_s: float
+    """Of the last check, in seconds."""
+    median_s: float
+    """Of the good checks before it that drew the same on the same kind of card, in seconds."""
+    checks: int
+    """How many these were."""
+    ratio: float
+    """The one by the other."""
+    word: str
+    """slower, faster, as usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """What is known of a snapshot's health checks."""
+
+    snapshot: str
+    """`SnapshotKey` as text."""
+    at: datetime
+    """When the last one began, UTC."""
+    outcome: str
+    """Its `HealthOutcome`."""
+    level: str
+    """Its `HealthLevel`: what was really done."""
+    detail: str
+    """Why, for people."""
+    device: str
+    """Where the last picture was drawn; empty where none was."""
+    picture: str
+    """The last picture's absolute path; empty where none was drawn."""
+    picture_at: datetime | None
+    """When that was drawn, UTC."""
+    picture_outcome: str
+    """The `HealthOutcome` of the check that drew it."""
+    likeness: str
+    """How it compares with its reference: a `Likeness`; empty where there was none to compare with."""
+    side_by_side: str
+    """The picture of both, where these are different."""
+    first_image_s: float | None
+    """From the probe's start to its result, for the last picture, in seconds."""
+    step_s: float | None
+    """Of one denoising step of the last picture, in seconds."""
+    peak_memory_bytes: int
+    """Of the device, for the last picture; 0 where none was drawn."""
+    trends: tuple[Trend, ...] = ()
+    """Where there is enough to say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything that `status` shows."""
 
@@ -116,6 +170,8 @@ class Status:
     """The newest first."""
     findings: tuple[Finding, ...]
     """What is wrong now."""
+    health: tuple[HealthRow, ...] = ()
+    """The last health check of each snapshot, and what became of its times."""
 
 
 @dataclass(frozen=True, slots=True)

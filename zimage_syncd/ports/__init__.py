@@ -6,6 +6,7 @@ from zimage_syncd.ports.layout import Layout
 from zimage_syncd.ports.lease import Lease, Unshared
 from zimage_syncd.ports.old_directory import OldDirectory, OldEntry
 from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
+from zimage_syncd.ports.references import KeepsReferences, ReferenceShelf
 from zimage_syncd.ports.sources import (
     Archive,
     BlobInfo,
@@ -32,6 +33,7 @@ __all__ = [
     "FileStat",
     "Hub",
     "Intent",
+    "KeepsReferences",
     "Layout",
     "Lease",
     "Ledger",
@@ -47,6 +49,7 @@ __all__ = [
     "PendingUpload",
     "Probe",
     "Reader",
+    "ReferenceShelf",
     "ReportStore",
     "Reserved",
     "ResumedUpload",

@@ -21,8 +21,8 @@ _STACK = ("torch", "diffusers", "transformers")
 MISSING = "probe extra is not installed: pip install 'zimage-syncd[probe]'"
 """Begins the sentence on libraries that are not there."""
 
-_NO_MEMORY = os.strerror(errno.ENOMEM)
-"""What the loader of shared libraries says, too."""
+_NO_MEMORY = (os.strerror(errno.ENOMEM), "failed to map segment from shared object")
+"""What the loader of shared libraries says of too little memory; for a `noexec` mount it adds `EPERM`'s words."""
 
 MAX_NAMED = 8
 """Damaged files that the detail names; the others are counted."""
@@ -50,7 +50,7 @@ def check(request: HealthRequest, *, plainly: str = "") -> HealthResult:
     return progress.result(HealthOutcome.OK, detail)
 
 
-_DOUBTED = frozenset({HealthOutcome.WRONG_PICTURE, HealthOutcome.CRASHED})
+_DOUBTED = frozenset({HealthOutcome.WRONG_PICTURE, HealthOutcome.DIFFERENT_PICTURE, HealthOutcome.CRASHED})
 """What a mistake in this project's own loader could look like."""
 
 
@@ -111,7 +111,7 @@ def _load_and_draw(
     except (Again, Concluded, MemoryError):
         raise
     except Exception as error:
-        if _NO_MEMORY in str(error):
+        if any(words in str(error) for words in _NO_MEMORY) and os.strerror(errno.EPERM) not in str(error):
             raise Concluded(HealthOutcome.OUT_OF_MEMORY, first_line(error)) from error
         # A broken installation raises far more than ImportError: OSError for a library, RuntimeError for a version.
         broken = f"{', '.join(_STACK)} are installed in {sys.prefix} and cannot be imported: {first_line(error)}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthResult, Placement
+from zimage_syncd.model.picture import Comparison, PictureFacts
 
 MAX_LINE_CHARS = 500
 
@@ -74,6 +75,14 @@ class Progress:
     """For a GPU that others used, so far, in seconds."""
     spared_bytes: int = 0
     """Of the GPU's free memory that are left to others whose work is under way."""
+    drawn_px: int = 0
+    """As in `HealthResult`."""
+    drawn_steps: int = 0
+    """As in `HealthResult`."""
+    picture_facts: PictureFacts | None = None
+    """As in `HealthResult`."""
+    comparison: Comparison | None = None
+    """As in `HealthResult`."""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -101,6 +110,10 @@ class Progress:
             versions=tuple(sorted(self.versions.items())),
             placement=self.placement,
             needed_memory_bytes=self.needed_memory_bytes,
+            drawn_px=self.drawn_px,
+            drawn_steps=self.drawn_steps,
+            picture_facts=self.picture_facts,
+            comparison=self.comparison,
         )
 
 

@@ -13,7 +13,7 @@ import numpy
 
 from zimage_syncd import __version__
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest
-from zimage_syncd.probe import device, direct, offload, picture, tensors, warm_up
+from zimage_syncd.probe import comparison, device, direct, offload, picture, tensors, warm_up
 from zimage_syncd.probe.conclusion import Again, Concluded, Progress, first_line
 from zimage_syncd.probe.files import PipelineIndex
 from zimage_syncd.probe.need import Need
@@ -174,9 +174,12 @@ def _generate(request: HealthRequest, loaded: DiffusionPipeline, place: device.D
         raise
     except Exception as error:
         raise device.conclude(error, place, HealthOutcome.CRASHED) from error
-    progress.level = HealthLevel.GENERATE
+    progress.level, progress.drawn_px, progress.drawn_steps = HealthLevel.GENERATE, request.size_px, request.steps
     picture.judge(image, request.size_px)
-    return _keep(image, request, progress) if request.picture else ""
+    kept = _keep(image, request, progress) if request.picture else ""
+    with progress.stage("compare"):
+        compared = comparison.compare_with_reference(image, request, progress)
+    return "; ".join(part for part in (compared, kept) if part)
 
 
 def _keep(image: numpy.ndarray[Any, Any], request: HealthRequest, progress: Progress) -> str:

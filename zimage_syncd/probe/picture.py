@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from typing import Any
 
 import numpy
@@ -10,6 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from zimage_syncd.model.health import HealthOutcome
 from zimage_syncd.probe.conclusion import Concluded
+from zimage_syncd.probe.fingerprint import pixels_of
 
 LEAST_DEVIATION = 0.01
 """Of values from 0 to 1. One colour gives 0, with rounding in bfloat16 up to 0.004; photographs have 0.1 to 0.3."""
@@ -51,13 +53,22 @@ def save(image: numpy.ndarray[Any, Any], path: str, made_from: dict[str, str]) -
     texts = PngImagePlugin.PngInfo()
     for name, value in made_from.items():
         texts.add_itxt(name, value)
+    write_png(Image.fromarray(pixels_of(image)), path, texts)
+
+
+def write_png(picture: Image.Image, path: str, texts: PngImagePlugin.PngInfo | None = None) -> None:
+    """Writes any picture, as `save` does.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     directory, name = os.path.split(path)
     os.makedirs(directory, exist_ok=True)
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
+    # A name as the daemon's own writers use: what a kill leaves is swept with theirs.
+    temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "wb") as stream:
-            pixels = (image * 255).round().astype(numpy.uint8)
-            Image.fromarray(pixels).save(stream, format="PNG", pnginfo=texts)
+            picture.save(stream, format="PNG", pnginfo=texts)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)

@@ -75,8 +75,8 @@ def find_weights(directory: str, component: str) -> Weights:
         Empty `tensors` for a component without weights, such as a tokenizer.
 
     Raises:
-        WeightsUnclear: there are weights, but not under the usual names, of an unusual dtype, or with a header that does
-            not fit its file.
+        WeightsUnclear: there are weights, but not under the usual names, of an unusual dtype, or with a header that
+            does not fit its file.
         OSError: a file cannot be read.
     """
     tensors: list[Tensor] = []

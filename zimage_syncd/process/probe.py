@@ -33,6 +33,9 @@ OOM_KILLED = "ended by the kernel for want of memory (the machine's, or a contro
 EXIT_PYTHON_TOO_OLD = 5
 """The probe's own, for an interpreter that cannot run it."""
 
+_NO_MEMORY = "annot allocate memory"
+"""C's library says it with either case, and ends the process with 127 while it loads a shared library."""
+
 _CANNOT_START = frozenset({EXIT_PYTHON_TOO_OLD, 126, 127})
 """With what a dynamic loader and env(1) end where a program, or a library of it, is gone."""
 
@@ -195,6 +198,8 @@ def conclude(request: HealthRequest, status: int, content: bytes, last_words: st
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         return failed(request, HealthOutcome.CRASHED, f"ended by {name}{quoted(last_words)}")
+    if status > 0 and _NO_MEMORY in last_words:
+        return failed(request, HealthOutcome.OUT_OF_MEMORY, f"ended with exit status {status}{quoted(last_words)}")
     if status in _CANNOT_START:
         return failed(request, HealthOutcome.MISSING_EXTRA, f"the interpreter cannot be used{quoted(last_words)}")
     if status > 0:

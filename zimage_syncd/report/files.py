@@ -8,20 +8,15 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 
-from zimage_syncd.model.failures import DeviceFull, PathUnwritable
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.status import ReportRow
 from zimage_syncd.report.json_document import report_fields, to_json
+from zimage_syncd.report.kept import STAMP, free_stem, names_in, write_kept
 from zimage_syncd.report.words import count
 
-_STAMP = "%Y%m%dT%H%M%S"
 _NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}-[a-z-]+\.json", re.ASCII)
 """What `save` calls its files; nothing else in the directory is read or removed."""
-_PARTS = 16**4
-"""Of a second: as many as four hexadecimal digits tell apart."""
 _MAX_BYTES = 64 * 2**20
-_FULL = (28, 122)
-"""ENOSPC and EDQUOT (errno.h)."""
 
 
 class ReportFiles:
@@ -37,45 +32,21 @@ class ReportFiles:
         Raises:
             PathUnwritable, DeviceFull: the directory cannot take it.
         """
-        name = self._free_name(report)
+        name = f"{free_stem(report.started_at, self._names())}-{report.job}.json"
         place = os.path.join(self.directory, name)
-        temporary = os.path.join(self.directory, f".{name}.tmp")
-        try:
-            os.makedirs(self.directory, exist_ok=True)
-            with open(temporary, "x", encoding="utf-8") as file:
-                file.write(to_json("report", report_fields(report)) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, place)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise (DeviceFull if error.errno in _FULL else PathUnwritable)(place, str(error.strerror)) from error
+        write_kept(place, (to_json("report", report_fields(report)) + "\n").encode())
         self._sweep(report.started_at)
         return place
 
-    def _free_name(self, report: Report) -> str:
-        """Sorts as reports began, also within a second; of those of one moment, the later saved comes later."""
-        stamp = report.started_at.strftime(_STAMP)
-        part = report.started_at.microsecond * _PARTS // 10**6
-        taken = {name[: len(stamp) + 5] for name in self._names()}
-        while part < _PARTS - 1 and f"{stamp}-{part:04x}" in taken:
-            part += 1
-        return f"{stamp}-{part:04x}-{report.job}.json"
-
     def _sweep(self, now: datetime) -> None:
-        oldest = (now - timedelta(days=self._keep_days)).strftime(_STAMP)
+        oldest = (now - timedelta(days=self._keep_days)).strftime(STAMP)
         for name in self._names():
             if name[: len(oldest)] < oldest:
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(self.directory, name))
 
     def _names(self) -> list[str]:
-        try:
-            names = os.listdir(self.directory)
-        except OSError:
-            return []
-        return sorted(filter(_NAME.fullmatch, names), reverse=True)
+        return [name for name in names_in(self.directory) if _NAME.fullmatch(name)]
 
     def recent(self, limit: int) -> list[ReportRow]:
         """The newest reports; one that cannot be read is passed over."""

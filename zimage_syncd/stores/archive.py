@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from zimage_syncd.model.failures import StoreBroken, StoreDenied
 from zimage_syncd.model.manifest import FileEntry, Manifest
+from zimage_syncd.model.picture import Reference
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.snapshot import LayoutName, RepoId, SnapshotKey
 from zimage_syncd.ports import BlobInfo, BlobUpload, Clock, OnBytes, StoredSnapshot, Strained
@@ -20,6 +21,7 @@ from zimage_syncd.stores.archive_intents import Intents, OpenIntent
 from zimage_syncd.stores.archive_keys import MARKER_KEY, blob_key
 from zimage_syncd.stores.archive_manifests import Manifests, Owns
 from zimage_syncd.stores.archive_marker import prepare_archive, require_archive
+from zimage_syncd.stores.archive_pictures import Pictures
 from zimage_syncd.stores.archive_refs import Refs
 from zimage_syncd.stores.object_store import ObjectStore, OpenUpload, Resuming
 
@@ -45,6 +47,7 @@ class ObjectArchive:
         self._blobs = Blobs(store)
         self._refs = Refs(store)
         self._manifests = Manifests(store, layouts_own)
+        self._pictures = Pictures(store)
         self._intents = Intents(store, clock, owner, host or owner)
         self._checked = threading.Event()
 
@@ -217,6 +220,26 @@ class ObjectArchive:
             # A prune that read the references before they were there may have deleted since.
             self._blobs.require_all(manifest)
         return [appended.stored for appended in done]
+
+    def reference_names(self, manifest: Manifest) -> list[str]:
+        """The names of a snapshot's reference pictures, sorted (see `ports.KeepsReferences`)."""
+        self._require()
+        return self._pictures.names(manifest)
+
+    def reference(self, manifest: Manifest, name: str) -> tuple[Reference, bytes]:
+        """One of them and its PNG, validated.
+
+        Raises:
+            ObjectMissing: there is none, or no PNG.
+            StoreBroken: it cannot be trusted.
+        """
+        self._require()
+        return self._pictures.load(manifest, name)
+
+    def put_reference(self, manifest: Manifest, reference: Reference, picture: bytes) -> bool:
+        """Writes one and its PNG; False where one is there, too many are, or the manifest is not."""
+        self._require()
+        return self._manifests.has(manifest) and self._pictures.save(manifest, reference, picture)
 
     def _require(self) -> None:
         if not self._checked.is_set():

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from zimage_syncd.model.failures import Failure, UnsafePath
 from zimage_syncd.model.path import MAX_PART_BYTES
+from zimage_syncd.model.picture_json import NAME_CHARS
 from zimage_syncd.model.snapshot import LayoutName, RepoId, RepoType, SnapshotKey
 
 MARKER_KEY = "zimage-syncd.json"
@@ -19,6 +20,7 @@ MANIFESTS = "manifests/"
 REFS = "refs/"
 INTENTS = "intents/"
 PRUNES = "prune/"
+PICTURES = "pictures/"
 
 MAX_SEQUENCE = 10**12 - 1
 """Twelve digits, so that names sort like numbers."""
@@ -26,6 +28,7 @@ MAX_SEQUENCE = 10**12 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REF_NAME = re.compile(r"([0-9]{12})-([0-9a-f]{64})\.json", re.ASCII)
 _MANIFEST_NAME = re.compile(r"([0-9a-f]{64})\.json")
+_PICTURE_NAME = re.compile(rf"([0-9a-f]{{{NAME_CHARS}}})\.json")
 _UUID = r"[0-9a-f]{32}"
 _INTENT_KEY = re.compile(rf"intents/[^/]+-{_UUID}\.json")
 _PRUNE_KEY = re.compile(rf"prune/{_UUID}\.json")
@@ -174,6 +177,41 @@ def is_intent(key: str) -> bool:
 def is_prune(key: str) -> bool:
     """Whether an object is a list of candidates for deletion."""
     return _PRUNE_KEY.fullmatch(key) is not None
+
+
+def pictures_prefix(place: ManifestKey) -> str:
+    """What the keys of all reference pictures of a manifest begin with."""
+    return f"{PICTURES}{_repo_prefix(place.layout, place.repo)}{place.manifest_id}/"
+
+
+def picture_document(place: ManifestKey, name: str) -> str:
+    """Where the document of a reference lies; `name` is `model.picture_json.name_of` its conditions.
+
+    Raises:
+        UnsafePath: it is no such name.
+    """
+    key = f"{pictures_prefix(place)}{name}.json"
+    if picture_name(place, key) is None:
+        raise UnsafePath(repr(name)[:100], f"is not the name of a reference: {NAME_CHARS} hexadecimal digits")
+    return key
+
+
+def picture_name(place: ManifestKey, key: str) -> str | None:
+    """The name of the reference whose document lies at a key, or None."""
+    prefix = pictures_prefix(place)
+    found = _PICTURE_NAME.fullmatch(key.removeprefix(prefix)) if key.startswith(prefix) else None
+    return None if found is None else found[1]
+
+
+def picture_file(place: ManifestKey, sha256: str) -> str:
+    """Where the PNG of a reference lies.
+
+    Raises:
+        UnsafePath: it is no digest.
+    """
+    if not is_sha256(sha256):
+        raise UnsafePath(repr(sha256)[:100], "is not the name of a picture: 64 lower-case hexadecimal digits")
+    return f"{pictures_prefix(place)}{sha256}.png"
 
 
 def _repo_prefix(layout: LayoutName, repo: RepoId) -> str:

@@ -7,6 +7,7 @@ and read again to be sent. What the ledger knows unchanged is not read at all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from zimage_syncd.decide.accept import refusals_of_change, refusals_of_state
 from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
@@ -18,6 +19,7 @@ from zimage_syncd.ports import Archive
 from zimage_syncd.recording import record
 from zimage_syncd.report.words import size
 from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.carry import send_references
 from zimage_syncd.work.last_good import last_good
 from zimage_syncd.work.record import known_manifest
 from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
@@ -134,9 +136,15 @@ def _snapshot(
             result = _refused(snapshot, sent.findings, f"failed: {archive.name}")
             if isinstance(failure, STORE_TROUBLE):
                 gave_up.append(archive.name)
-        results.append(result)
+        results.append(_with_references(site, archive, snapshot, result))
         findings.extend(finding for finding in sent.findings if finding not in findings)
     return results
+
+
+def _with_references(site: Site, archive: Archive, snapshot: LocalSnapshot, result: SnapshotResult) -> SnapshotResult:
+    """Sends the reference pictures of a snapshot along that the archive has now."""
+    sent = send_references(site, archive, snapshot.key, result.manifest_id) if result.action in _DONE else ""
+    return replace(result, detail=f"{result.detail}; {sent}") if sent else result
 
 
 def _refused(snapshot: LocalSnapshot, refusals: Sequence[Finding], action: str = "refused") -> SnapshotResult:

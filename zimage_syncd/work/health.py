@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, Failure, PathUnreadable, SnapshotMissing
@@ -18,10 +19,12 @@ from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.model.status import HealthReport
 from zimage_syncd.ports import Probe
 from zimage_syncd.work.apply import finding_of
+from zimage_syncd.work.reference import Checked
 from zimage_syncd.work.site import Site, Survey
 
 _PROBLEMS: dict[HealthOutcome, Problem] = {
     HealthOutcome.WRONG_PICTURE: problems.WRONG_PICTURE,
+    HealthOutcome.DIFFERENT_PICTURE: problems.DIFFERENT_PICTURE,
     HealthOutcome.NO_GPU: problems.NO_GPU,
     HealthOutcome.GPU_BUSY: problems.GPU_BUSY,
     HealthOutcome.OUT_OF_MEMORY: problems.OUT_OF_MEMORY,
@@ -62,8 +65,25 @@ class HealthSettings:
     """How long each snapshot's check waits for the GPU at most, in seconds."""
 
 
-def check_health(site: Site, probe: Probe, selection: Selection, settings: HealthSettings) -> HealthReport:
+def _keep_nothing(_checked: Checked) -> list[str]:
+    return []
+
+
+def check_health(
+    site: Site,
+    probe: Probe,
+    selection: Selection,
+    settings: HealthSettings,
+    keep: Callable[[Checked], list[str]] = _keep_nothing,
+) -> HealthReport:
     """Checks every snapshot that is meant; returns what came out.
+
+    Args:
+        site: the cache.
+        probe: does it.
+        selection: which snapshots.
+        settings: how.
+        keep: is given every check that was done, and keeps of it what is to be kept; returns sentences for the report.
 
     Raises:
         SnapshotMissing, CacheEmpty: the cache has nothing that is meant.
@@ -75,22 +95,30 @@ def check_health(site: Site, probe: Probe, selection: Selection, settings: Healt
     meant = _meant(site, survey, selection)
     results: list[tuple[str, HealthResult]] = []
     rows: list[SnapshotResult] = []
+    notes: list[str] = []
     findings: list[Finding] = [finding_of(failure) for failure in survey.troubles]
     for snapshot in meant:
         if isinstance(snapshot.completeness, Incomplete):
             findings.extend(_why_incomplete(site, snapshot, snapshot.completeness))
             continue
         site.monitor.note(f"health check of {snapshot.key}")
-        request = _request(site, snapshot, settings)
+        at, manifest_id = site.clock.now(), _recorded_id(site, snapshot)
+        request = _request(site, snapshot, settings, manifest_id, at)
         result = probe.run(request, settings.timeout_s + request.wait_s, site.cancel)
+        notes.extend(keep(Checked(snapshot, manifest_id, _as_drawn(request, result), result, at)))
         results.append((str(snapshot.key), result))
         rows.append(_row(site, snapshot, result))
         problem = _PROBLEMS.get(result.outcome)
         if problem is not None:
             findings.append(Finding(problem, str(snapshot.key), result.detail))
     elapsed_s = site.clock.monotonic_s() - started_s
-    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings))
+    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings), tuple(notes))
     return HealthReport(report, tuple(results))
+
+
+def _as_drawn(request: HealthRequest, result: HealthResult) -> HealthRequest:
+    """The request with the size and the steps that the picture really has."""
+    return replace(request, size_px=result.drawn_px or request.size_px, steps=result.drawn_steps or request.steps)
 
 
 def _why_incomplete(site: Site, snapshot: LocalSnapshot, answer: Incomplete) -> list[Finding]:
@@ -126,9 +154,17 @@ def _meant(site: Site, survey: Survey, selection: Selection) -> Sequence[LocalSn
     return meant
 
 
-def _request(site: Site, snapshot: LocalSnapshot, settings: HealthSettings) -> HealthRequest:
-    stamp = site.clock.now().strftime("%Y%m%dT%H%M%SZ")
-    name = f"{stamp}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}.png"
+def _recorded_id(site: Site, snapshot: LocalSnapshot) -> str:
+    """Of the last good manifest, which itself is not held while the probe runs: it may be large."""
+    manifest = site.shelf.load(snapshot.key)
+    return "" if manifest is None else manifest.id
+
+
+def _request(
+    site: Site, snapshot: LocalSnapshot, settings: HealthSettings, manifest_id: str, at: datetime
+) -> HealthRequest:
+    name = f"{at:%Y%m%dT%H%M%SZ}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}"
+    references = () if site.references is None or not manifest_id else site.references.load(manifest_id)
     return HealthRequest(
         directory=f"{site.disk.root}/{snapshot.directory}",
         layout=str(snapshot.key.layout),
@@ -138,7 +174,9 @@ def _request(site: Site, snapshot: LocalSnapshot, settings: HealthSettings) -> H
         device=settings.device,
         size_px=settings.size_px,
         steps=settings.steps,
-        picture=os.path.join(settings.pictures, name),
+        picture=os.path.join(settings.pictures, f"{name}.png"),
+        references=references,
+        side_by_side=os.path.join(settings.pictures, f"{name}-both.png"),
         when_busy=settings.when_busy,
         wait_s=settings.wait_s if settings.when_busy is WhenBusy.WAIT else 0.0,
     )

@@ -11,6 +11,7 @@ from zimage_syncd.model.plan import Action, Actions, Fetch, Keep, Refuse, Repair
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.work.apply import Applied
+from zimage_syncd.work.carry import fetch_references
 from zimage_syncd.work.kept_back import kept_back
 from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.names import few, shown
@@ -100,9 +101,13 @@ def _restore_one(
     done = site.applier().apply(plan, chunk_sources, awaited, so_far.brought, more_to_come=bool(later))
     site.monitor.finish()
     so_far.add(manifest, done)
-    if not done.failed:
-        site.shelf.save(manifest)
-    return _result(plan, done)
+    if done.failed:
+        return _result(plan, done)
+    site.shelf.save(manifest)
+    # Where everything is there already, so is the data disk, with the references that it ever had.
+    came = "" if plan.is_empty else fetch_references(site, stores, manifest)
+    result = _result(plan, done)
+    return replace(result, detail=f"{result.detail}; {came}") if came else result
 
 
 def _missed(manifest: Manifest, failed: Mapping[str, Finding]) -> list[Finding]:

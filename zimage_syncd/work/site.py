@@ -10,7 +10,18 @@ from zimage_syncd.model.failures import Failure
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import LocalSnapshot, RepoId, SnapshotKey
-from zimage_syncd.ports import Cancel, Clock, Disk, Layout, Lease, Ledger, ManifestShelf, Monitor, Unshared
+from zimage_syncd.ports import (
+    Cancel,
+    Clock,
+    Disk,
+    Layout,
+    Lease,
+    Ledger,
+    ManifestShelf,
+    Monitor,
+    ReferenceShelf,
+    Unshared,
+)
 from zimage_syncd.work.apply import Applier
 from zimage_syncd.work.examine import Examiner
 from zimage_syncd.work.look import Look
@@ -60,6 +71,8 @@ class Site:
     """verify.rate: what a deep verification keeps to, of the cache as of a store."""
     upload_rate: Rate = field(default_factory=Unlimited)
     """backup.upload_rate: what all uploads of a job keep to together."""
+    references: ReferenceShelf | None = None
+    """Of pictures, by manifest; None where nothing is remembered of the place."""
     lease: Lease = field(default_factory=Unshared)
     """What keeps other hosts away; confirmed before anything is published."""
     begin_thread: Callable[[], None] = lambda: None

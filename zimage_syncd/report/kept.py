@@ -1,0 +1,61 @@
+"""Files that are kept one a job, in a directory: named by when the job began, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+
+from zimage_syncd.model.failures import DeviceFull, PathUnwritable
+
+STAMP = "%Y%m%dT%H%M%S"
+_PARTS = 16**4
+"""Of a second: as many as four hexadecimal digits tell apart."""
+_FULL = (28, 122)
+"""ENOSPC and EDQUOT (errno.h)."""
+
+
+def free_stem(at: datetime, names: Iterable[str]) -> str:
+    """Sorts as jobs began, also within a second; of those of one moment, the later kept comes later.
+
+    Args:
+        at: when the job began, UTC.
+        names: of the files that are there.
+    """
+    stamp = at.strftime(STAMP)
+    part = at.microsecond * _PARTS // 10**6
+    taken = {name[: len(stamp) + 5] for name in names}
+    while part < _PARTS - 1 and f"{stamp}-{part:04x}" in taken:
+        part += 1
+    return f"{stamp}-{part:04x}"
+
+
+def write_kept(place: str, data: bytes) -> None:
+    """Writes a file, durably; its directory is made.
+
+    Raises:
+        PathUnwritable, DeviceFull: the directory cannot take it.
+    """
+    directory, name = os.path.split(place)
+    temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, place)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise (DeviceFull if error.errno in _FULL else PathUnwritable)(place, str(error.strerror)) from error
+
+
+def names_in(directory: str) -> list[str]:
+    """All names in it, the latest first; none where it cannot be listed."""
+    try:
+        return sorted(os.listdir(directory), reverse=True)
+    except OSError:
+        return []
