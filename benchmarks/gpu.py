@@ -248,12 +248,14 @@ class GpuBench:
             server.http.client().create_bucket(Bucket="weights")
 
     def _config(self, server: BenchServer, home: Path | None = None) -> Path:
-        config = self._place / ("disk.toml" if home else "ram.toml")
+        suffix = "-disk" if home else ""
+        config = self._place / f"config{suffix}.toml"
         size = "size_px = 64\nsteps = 2\n" if self._small else ""
         config.write_text(
-            f'[cache]\ndir = "{home or self._home}"\nlinks = ["{self._place}/link{"-disk" if home else ""}"]\nrepos = ["{REPO}"]\n'
+            f'[cache]\ndir = "{home or self._home}"\nlinks = ["{self._place}/link{suffix}"]\n'
+            f'repos = ["{REPO}"]\n'
             f'[stores.bucket]\nurl = "s3://weights/zimage"\nendpoint_url = "{server.endpoint(tls=False)}"\n'
-            f'[health]\n{size}[daemon]\nstate_dir = "{self._place}/state{"-disk" if home else ""}"\nhttp = ""\n'
+            f'[health]\n{size}[daemon]\nstate_dir = "{self._place}/state{suffix}"\nhttp = ""\n'
         )
         return config
 

@@ -99,23 +99,28 @@ def assemble(
 
 
 def _empty_module(place: str, kind: Any) -> Any:
-    """The module with its parameters on no device; buffers that no file has are made anew by `_fill`."""
+    """The module with its parameters on no device, and with the buffers that it computes."""
     import torch  # noqa: PLC0415
     from torch.overrides import TorchFunctionMode  # noqa: PLC0415
 
     class Unfilled(TorchFunctionMode):  # type: ignore[misc]  # torch may not be installed where this is checked
-        """Fills nothing with numbers: all of them come from files, and `meta` has no place for any."""
+        """Reserves no memory for what files fill, and fills nothing with numbers before.
+
+        The `meta` device as a whole would also take what is computed, such as the frequencies of rotary embeddings.
+        """
 
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             del types
             named = kwargs or {}
-            if getattr(func, "__module__", None) == "torch.nn.init":
-                return args[0] if args else named["tensor"]
-            return func(*args, **named)
+            target = args[0] if args else named.get("tensor")
+            changes_numbers = func.__name__.endswith("_") and not func.__name__.endswith("__")
+            if changes_numbers and getattr(target, "is_meta", False):
+                return target
+            return func(*args, **(named | {"device": "meta"} if func is torch.empty else named))
 
     by_diffusers = hasattr(kind, "load_config")
     settings = (kind.load_config if by_diffusers else kind.config_class.from_pretrained)(place, local_files_only=True)
-    with torch.device("meta"), Unfilled():
+    with Unfilled():
         return kind.from_config(settings) if by_diffusers else kind(settings)
 
 
@@ -123,6 +128,7 @@ def _fill(component: str, module: Any, tensors: dict[str, Any], device_name: str
     """Puts the tensors into the module, and checks that nothing is missing or left over."""
     expected = set(module.state_dict())
     given = _rename(component, module, tensors, expected)
+    given_device = next(iter(given.values())).device
     tied = set(getattr(module, "_tied_weights_keys", None) or ())
     missing = expected - set(given) - tied
     if missing:
@@ -133,10 +139,13 @@ def _fill(component: str, module: Any, tensors: dict[str, Any], device_name: str
     module.load_state_dict(given, strict=False, assign=True)
     if hasattr(module, "tie_weights"):
         module.tie_weights()
-    _make_buffers(component, module, device_name)
+    for part in module.modules():
+        for name, value in part.named_buffers(recurse=False):
+            if name in part._non_persistent_buffers_set:
+                part.register_buffer(name, value.to(device_name), persistent=False)
     for name, value in (*module.named_parameters(), *module.named_buffers()):
-        if value.is_meta:
-            raise NotDirect(f"{component}: no file has {name}")
+        if value.device != given_device:
+            raise NotDirect(f"{component}: {name} is in no file")
 
 
 def _rename(component: str, module: Any, tensors: dict[str, Any], expected: set[str]) -> dict[str, Any]:
@@ -151,16 +160,3 @@ def _rename(component: str, module: Any, tensors: dict[str, Any], expected: set[
 
 _HEADS = frozenset({"lm_head.weight"})
 """Tensors of a language model that a text encoder has no use for."""
-
-
-def _make_buffers(component: str, module: Any, device_name: str) -> None:
-    """Buffers that are computed, not stored: the frequencies of rotary embeddings."""
-    for name, part in module.named_modules():
-        empty = [key for key, value in part.named_buffers(recurse=False) if value.is_meta]
-        if not empty:
-            continue
-        if not (type(part).__name__.endswith("RotaryEmbedding") and hasattr(part, "config")):
-            raise NotDirect(f"{component}: the buffer {name}.{empty[0]} is in no file")
-        made = dict(type(part)(config=part.config).named_buffers(recurse=False))
-        for key in empty:
-            part.register_buffer(key, made[key].to(device_name), persistent=False)
