@@ -7,6 +7,7 @@ import importlib.util
 import sys
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.probe.ahead import Begun, is_of_modelscope
 from zimage_syncd.probe.conclusion import Again, Concluded, Progress, first_line
 from zimage_syncd.probe.direct import NotDirect, plan_directly
 from zimage_syncd.probe.files import Examination, PipelineIndex, examine
@@ -19,19 +20,23 @@ MAX_NAMED = 8
 """Damaged files that the detail names; the others are counted."""
 
 
-def check(request: HealthRequest, *, plainly: str = "") -> HealthResult:
+def check(request: HealthRequest, *, plainly: str = "", begun: Begun | None = None) -> HealthResult:
     """Does one health check, and never raises for what it finds.
 
     Args:
         request: what to do.
         plainly: why the libraries' own loaders are to be used; empty: they are only where nothing quicker is known.
+        begun: what this process did before; None: nothing.
 
     Raises:
         Again: the quick way came to a result that is only believed when the libraries' own way has come to it, too.
     """
-    progress = Progress()
+    begun = begun or Begun()
+    progress = Progress(asked_s=begun.asked_s)
+    if begun.ahead_s is not None:
+        progress.timings_s.append(("ahead", begun.ahead_s))
     try:
-        detail = _check(request, progress, plainly)
+        detail = _check(request, progress, plainly, begun)
     except Concluded as end:
         if progress.direct and end.outcome in _DOUBTED:
             raise Again(f"{end.outcome}: {end.detail}") from end
@@ -43,7 +48,7 @@ _DOUBTED = frozenset({HealthOutcome.WRONG_PICTURE, HealthOutcome.CRASHED})
 """What a mistake in this project's own loader could look like."""
 
 
-def _check(request: HealthRequest, progress: Progress, plainly: str) -> str:
+def _check(request: HealthRequest, progress: Progress, plainly: str, begun: Begun) -> str:
     """Returns what is to be said besides `ok`.
 
     Raises:
@@ -61,9 +66,12 @@ def _check(request: HealthRequest, progress: Progress, plainly: str) -> str:
         reason = f"{', '.join(pickled)}: weights that are no safetensors can run code, and are never loaded"
         raise Concluded(HealthOutcome.NOT_APPLICABLE, reason)
     weights = None if plainly else _plan(request, found.index)
+    lean = weights is not None and not is_of_modelscope(request.layout)
+    if begun.is_lean and not lean:
+        raise Again("")
     try:
         # Until the end, for some of it is asked for only when modules are made, or called.
-        with lean_imports() if weights is not None and not _is_of_modelscope(request) else contextlib.nullcontext():
+        with lean_imports() if lean and begun.ahead_s is None else contextlib.nullcontext():
             with progress.stage("import torch"):
                 from zimage_syncd.probe import generation  # noqa: PLC0415 (seconds)
 
@@ -85,11 +93,6 @@ def _plan(request: HealthRequest, index: PipelineIndex) -> tuple[Weights, ...] |
         return plan_directly(request.directory, index)
     except NotDirect:
         return None
-
-
-def _is_of_modelscope(request: HealthRequest) -> bool:
-    """Whether its user loads it with modelscope's class, whose import needs far more."""
-    return request.layout.startswith("modelscope") and importlib.util.find_spec("modelscope") is not None
 
 
 def _check_files(directory: str, progress: Progress) -> Examination:

@@ -32,7 +32,7 @@ class Again(Exception):
     """The quick way of loading came to nothing that could be believed; the libraries' own way is to be gone.
 
     Attributes:
-        reason: what came out, for people.
+        reason: what came out, for people; empty: nothing was tried, since what was imported ahead does not fit.
     """
 
     def __init__(self, reason: str) -> None:
@@ -64,6 +64,8 @@ class Progress:
     """Whether the weights went straight to the device, past the libraries' own loaders."""
     checked_tensors: int = 0
     """As in `HealthResult`."""
+    asked_s: float | None = None
+    """When the request came (CLOCK_BOOTTIME, seconds); None: it was there when this process was started."""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -82,13 +84,17 @@ class Progress:
             detail=detail,
             device=self.device,
             dtype=self.dtype,
-            timings_s=(*self.timings_s, ("total", round(age_s(), 3))),
+            timings_s=(*self.timings_s, ("total", round(self._total_s(), 3))),
             peak_memory_bytes=self.peak_memory_bytes or resident_peak_bytes(),
             checked_files=self.checked_files,
             checked_tensors=self.checked_tensors,
             picture=self.picture,
             versions=tuple(sorted(self.versions.items())),
         )
+
+    def _total_s(self) -> float:
+        """Since the request could be worked at, in seconds."""
+        return age_s() if self.asked_s is None else time.clock_gettime(time.CLOCK_BOOTTIME) - self.asked_s
 
 
 def age_s() -> float:

@@ -10,13 +10,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 
 import zimage_syncd
 from zimage_syncd.model import health_json
-from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.model.health import AHEAD_VARIABLE, HealthLevel, HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.ports import Cancel
+from zimage_syncd.process.kept_child import KeptChild
 from zimage_syncd.process.pipes import Pipes
 
 POLL_S = 0.1
@@ -50,6 +52,38 @@ class ProbeProcess:
         self._python = python or sys.executable
         self._environment = passed_on(environment)
         self._program = program or (ENTRY,)
+        self._lock = threading.Lock()
+        self._ahead: KeptChild | None = None
+
+    def prepare(self, layout: str) -> None:
+        """Starts a process that imports what a request for this layout needs, unless there is one already."""
+        # RuntimeError: there is no thread to be had. Then the check starts its process itself, as ever.
+        with self._lock, contextlib.suppress(RuntimeError):
+            if self._ahead is None:
+                self._ahead = KeptChild(layout, lambda: self._start({AHEAD_VARIABLE: layout}))
+
+    def dismiss(self) -> None:
+        """Ends a process that was prepared and that no request has come for."""
+        kept = self._taken("")
+        if kept is not None:
+            _end_kept(kept)
+
+    def _taken(self, layout: str) -> KeptChild | None:
+        """What was prepared, which is the caller's from now on; None where it is for another layout than this one."""
+        with self._lock:
+            kept = self._ahead
+            if kept is None or layout not in {"", kept.layout}:
+                return None
+            self._ahead = None
+            return kept
+
+    def _prepared_for(self, request: HealthRequest) -> KeptChild | None:
+        """A process that waits for this request; None where there is none."""
+        kept = self._taken(request.layout)
+        if kept is not None and not kept.is_running():
+            _end_kept(kept)
+            return None
+        return kept
 
     def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         """Runs one health check and waits for its end; never raises for what the check finds.
@@ -62,8 +96,9 @@ class ProbeProcess:
         Raises:
             Stopped: `cancel` said so; the process group has been ended.
         """
+        kept = self._prepared_for(request)
         try:
-            process = self._start()
+            process = (kept.process() if kept is not None else None) or self._start({})
         except OSError as error:
             # What is missing is the interpreter that was to bring torch along.
             return failed(request, HealthOutcome.MISSING_EXTRA, f"{self._python}: {error.strerror}")
@@ -74,20 +109,26 @@ class ProbeProcess:
                 _terminate(process.pid)
         finally:
             status = _end_group(process)
+            if kept is not None:
+                kept.release()
         last_words = pipes.last_words()
         if not in_time:
             return failed(request, HealthOutcome.TIMEOUT, f"no result after {timeout_s:g} s{quoted(last_words)}")
         return conclude(request, status, pipes.answer(), last_words)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        """Starts the probe; it ends with the thread that calls this, which therefore has to wait for it."""
+    def _start(self, more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Starts the probe; it ends with the thread that calls this, which therefore has to wait for it.
+
+        Args:
+            more: for its environment.
+        """
         return subprocess.Popen(
             [self._python, *self._program, "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd="/",
-            env=self._environment,
+            env={**self._environment, **more},
             start_new_session=True,
         )
 
@@ -137,6 +178,17 @@ def _end_group(process: subprocess.Popen[bytes]) -> int:
             os.killpg(process.pid, 0)
             time.sleep(POLL_S / 10)
     return status
+
+
+def _end_kept(kept: KeptChild) -> None:
+    """Ends a process that waits for a request, if it was started and has not ended."""
+    process = kept.process()
+    if process is not None:
+        _end_group(process)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+    kept.release()
 
 
 def conclude(request: HealthRequest, status: int, content: bytes, last_words: str) -> HealthResult:
