@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +67,8 @@ class Reading:
         self._began_s = self._last_read_s = time.perf_counter()
         self._count = min(MAX_THREADS, max(len(os.sched_getaffinity(0)), 2))
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="weights")
-        self._threads = [self._pool.submit(self._begin)]
+        self._threads: list[Future[None]] = []
+        self._threads.append(self._pool.submit(self._begin))
 
     def finish(self) -> dict[str, dict[str, torch.Tensor]]:
         """Waits for the last byte.
@@ -80,7 +81,7 @@ class Reading:
             RuntimeError, MemoryError: there is not enough memory.
         """
         try:
-            for thread in self._threads:  # the first one has added all others by the time it ends
+            for thread in self._threads:  # `_begin` has added all others by the time it ends
                 thread.result()
         finally:
             self.stop()
