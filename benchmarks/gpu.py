@@ -10,6 +10,8 @@ one after the other. Needs torch with CUDA for full size; `transfer` needs Seawe
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import os
 import shutil
@@ -36,21 +38,28 @@ def main() -> None:
     parser.add_argument("--disk", type=Path, help="for the other destination; left out where it is not given")
     parser.add_argument("--scale", choices=("full", "tiny"), default="full")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", action="append", default=[], help="imports, pictures, load, damage, transfer, reset")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        help="imports, pictures, load, damage, backup, verify, restore, disk, reset; backup comes before what follows",
+    )
     parser.add_argument("--json", type=Path, help="where all samples are written to")
     options = parser.parse_args()
-    bench = GpuBench(options.place, options.disk, options.scale, options.runs)
-    for name, part in bench.parts():
-        if name in options.only or not options.only:
-            part()
-    if options.json is not None:
-        bench.harness.save(options.json)
+    with contextlib.ExitStack() as stack:
+        bench = GpuBench(options.place, options.disk, options.scale, options.runs, stack)
+        for name, part in bench.parts():
+            if name in options.only or not options.only:
+                part()
+        if options.json is not None:
+            bench.harness.save(options.json)
 
 
 class GpuBench:
     """What is measured."""
 
-    def __init__(self, place: Path, disk: Path | None, scale: str, runs: int) -> None:
+    def __init__(self, place: Path, disk: Path | None, scale: str, runs: int, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
         self._place, self._disk, self._runs = place, disk, runs
         self._home = place / "twin"
         self._small = scale == "tiny"
@@ -70,7 +79,10 @@ class GpuBench:
             ("pictures", self._pictures),
             ("load", self._loads),
             ("damage", self._damage),
-            ("transfer", self._transfer),
+            ("backup", self._backup),
+            ("verify", self._verify),
+            ("restore", self._restore),
+            ("disk", self._to_disk),
             ("reset", self._resets),
         ]
 
@@ -123,22 +135,23 @@ class GpuBench:
         command = [sys.executable, str(_HERE / "gpu_damage.py"), str(self._snapshot), *size]
         subprocess.run(command, check=True, env=self._environment())
 
-    def _transfer(self) -> None:
-        with bench_server(self._place / "server") as server:
-            self._use(server)
-            config = self._config(server)
-            self._timed("backup", config, "backup")
-            self._command(config, "restore")  # makes the link, which a verification asks for
-            verify = Case("ours", [self._ours(config, "verify", "--deep")], self._bytes)
-            hashing = Case("b3sum", [["sh", "-c", f"b3sum {self._home}/hub/{_NAME}/blobs/*"]], self._bytes)
-            self.harness.run("deep verification in RAM", [verify, hashing], self._runs)
-            self.harness.run("restore in RAM", self._restores(config, server, self._home), self._runs)
-            self._timed("restore", config, "restore")
-            if self._disk is not None:
-                self._to_disk(server)
+    def _backup(self) -> None:
+        config = self._config()
+        self._timed("backup", config, "backup")
+        self._command(config, "restore")  # makes the link, which a verification asks for
 
-    def _restores(self, config: Path, server: BenchServer, home: Path) -> list[Case]:
-        there = self._place / "copy"
+    def _verify(self) -> None:
+        verify = Case("ours", [self._ours(self._config(), "verify", "--deep")], self._bytes)
+        hashing = Case("b3sum", [["sh", "-c", f"b3sum {self._home}/hub/{_NAME}/blobs/*"]], self._bytes)
+        self.harness.run("deep verification in RAM", [verify, hashing], self._runs)
+
+    def _restore(self) -> None:
+        config = self._config()
+        self.harness.run("restore in RAM", self._restores(config), self._runs)
+        self._command(config, "restore")
+
+    def _restores(self, config: Path) -> list[Case]:
+        there, server = self._place / "copy", self._server
         s5cmd = [
             "s5cmd",
             "--endpoint-url",
@@ -150,7 +163,7 @@ class GpuBench:
 
         def clear() -> None:
             shutil.rmtree(there, ignore_errors=True)
-            shutil.rmtree(home / "hub", ignore_errors=True)
+            shutil.rmtree(self._home / "hub", ignore_errors=True)
 
         hashed = ["sh", "-c", f"find {there} -type f -print0 | xargs -0 b3sum"]
         return [
@@ -159,11 +172,12 @@ class GpuBench:
             Case("s5cmd + b3sum", [s5cmd, hashed], self._bytes, before=clear, after=clear),
         ]
 
-    def _to_disk(self, server: BenchServer) -> None:
+    def _to_disk(self) -> None:
         """Durable: what the program says is restored has been synchronised."""
-        assert self._disk is not None
+        if self._disk is None:
+            return
         home = self._disk / "cache"
-        config = self._config(server, home)
+        config = self._config(home)
         shutil.rmtree(self._home / "hub")  # memory for the page cache
         raw = self._disk / "raw"
         count = max(self._bytes // 2**24, 1)
@@ -179,20 +193,18 @@ class GpuBench:
             Case("ours, verified and durable", [self._ours(config, "restore")], self._bytes, before=clear),
             Case("dd oflag=direct", [dd], count * 2**24, before=clear, after=clear),
         ]
-        self.harness.run("restore to the disk", cases, max(self._runs - 1, 1))
+        self.harness.run("restore to the disk", cases, self._runs)
         clear()
+        self._command(self._config(), "restore")
 
     def _resets(self) -> None:
         """From the start of the daemon to the first picture, with the data disk intact, and with only the bucket."""
-        with bench_server(self._place / "server") as server:
-            self._use(server)
-            config = self._config(server)
-            self._command(config, "restore")
-            mark = self._place / "state" / "mark.json"
-            self._daemon(config, mark.exists)  # so that a reset is one
-            for lost in ("the system disk", "both disks"):
-                for _ in range(self._runs):
-                    self._reset(config, lost)
+        config, mark = self._config(), self._place / "state" / "mark.json"
+        self._command(config, "restore")
+        self._daemon(config, mark.exists)  # so that a reset is one
+        for lost in ("the system disk", "both disks"):
+            for _ in range(self._runs):
+                self._reset(config, lost)
 
     def _reset(self, config: Path, lost: str) -> None:
         shutil.rmtree(self._place / "state", ignore_errors=True)
@@ -236,7 +248,10 @@ class GpuBench:
                 daemon.terminate()
                 daemon.wait()
 
-    def _use(self, server: BenchServer) -> None:
+    @functools.cached_property
+    def _server(self) -> BenchServer:
+        """Started by the first part that needs it, and stopped at the end."""
+        server = self._stack.enter_context(bench_server(self._place / "server"))
         self.harness.server_pid = server.pid
         self.harness.environment |= {
             "AWS_ACCESS_KEY_ID": server.http.access_key,
@@ -246,15 +261,16 @@ class GpuBench:
         existing = [bucket["Name"] for bucket in server.http.client().list_buckets()["Buckets"]]
         if "weights" not in existing:
             server.http.client().create_bucket(Bucket="weights")
+        return server
 
-    def _config(self, server: BenchServer, home: Path | None = None) -> Path:
+    def _config(self, home: Path | None = None) -> Path:
         suffix = "-disk" if home else ""
         config = self._place / f"config{suffix}.toml"
         size = "size_px = 64\nsteps = 2\n" if self._small else ""
         config.write_text(
             f'[cache]\ndir = "{home or self._home}"\nlinks = ["{self._place}/link{suffix}"]\n'
             f'repos = ["{REPO}"]\n'
-            f'[stores.bucket]\nurl = "s3://weights/zimage"\nendpoint_url = "{server.endpoint(tls=False)}"\n'
+            f'[stores.bucket]\nurl = "s3://weights/zimage"\nendpoint_url = "{self._server.endpoint(tls=False)}"\n'
             f'[health]\n{size}[daemon]\nstate_dir = "{self._place}/state{suffix}"\nhttp = ""\n'
         )
         return config

@@ -38,6 +38,7 @@ from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.verdict import DataState, Verdict
 from zimage_syncd.process.claim import CacheClaim
 from zimage_syncd.process.memory import give_back
+from zimage_syncd.work.ahead import Ahead
 from zimage_syncd.work.cycle import Steps, run_cycle
 
 if TYPE_CHECKING:
@@ -144,6 +145,21 @@ def _detect(services: CacheServices) -> Verdict:
     return services.detect()
 
 
+def _restore(services: CacheServices, proves: bool) -> Report:
+    """Restores; where a health check follows, its process is started before the last bytes are here."""
+    workshop = services.workshop
+    with_libraries = proves and services.config.health.level != "files"
+    monitor = Ahead(workshop.monitor, workshop.clock, services.probe.prepare) if with_libraries else None
+    restored = False
+    try:
+        report = services.restore(Selection(), source=None, to=None, mode=None, monitor=monitor)
+        restored = any(result.action == "restored" for result in report.snapshots)
+        return report
+    finally:
+        if not restored:
+            services.probe.dismiss()
+
+
 def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:
     config = services.config
     everything = Selection()
@@ -152,14 +168,17 @@ def _cycle(services: CacheServices, begun: Callable[[Verdict], None]) -> tuple[V
         keep_links=services.keeping.keep,
         begun=begun,
         take_in=services.taking_in.links,
-        restore=partial(services.restore, everything, source=None, to=None, mode=None),
+        restore=partial(_restore, services),
         verify=partial(services.verify, everything, deep=False, repair=config.verify.repair),
         health=partial(_prove, services),
         remember=lambda: remember_each_other(services.workshop.observe()[0], config.daemon.state_dir),
         clock=services.workshop.clock,
         has_stores=bool(config.restore.order),
     )
-    verdict, report = run_cycle(steps, prove_after=frozenset(config.health.after))
+    try:
+        verdict, report = run_cycle(steps, prove_after=frozenset(config.health.after))
+    finally:
+        services.probe.dismiss()
     wrong = [
         Finding(problem, config.cache.mount or config.cache.dir, "; ".join(verdict.evidence))
         for state, problem in _DISK_PROBLEMS.items()

@@ -36,7 +36,7 @@ class Proving:
     def __init__(self, workshop: Workshop, environment: Mapping[str, str]) -> None:
         self._workshop = workshop
         self._health = workshop.config.health
-        self._environment = environment
+        self.probe = open_probe(self._health.python or sys.executable, environment)
         self._pictures = os.path.join(workshop.state_directory, "pictures")
         self.records = HealthFiles(os.path.join(workshop.state_directory, "health"), self._pictures)
 
@@ -66,9 +66,8 @@ class Proving:
             when_busy=WhenBusy(self._health.when_busy),
             wait_s=float(self._health.timeout_s) if wait_s is None else wait_s,
         )
-        probe = open_probe(self._health.python or sys.executable, self._environment)
         with self._workshop.looking() as site:
-            return check_health(site, probe, selection, settings, self._keep)
+            return check_health(site, self.probe, selection, settings, self._keep)
 
     def _keep(self, checked: Checked) -> list[str]:
         """Keeps of a check what is to be kept; returns sentences."""

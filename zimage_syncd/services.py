@@ -71,6 +71,7 @@ class CacheServices:
         self.keeping = Keeping(self.workshop)
         self.taking_in = TakingIn(self.workshop)
         self._proving = Proving(self.workshop, os.environ)
+        self.probe = self._proving.probe
         self._installing = Installing(self.workshop, os.environ)
         place = schedule_path(self.workshop.state_directory)
         last_runs = LastRuns(partial(read_document, place), partial(update_document, place))
@@ -100,14 +101,31 @@ class CacheServices:
         with self.workshop.looking():
             pass
 
-    def restore(self, selection: Selection, *, source: str | None, to: str | None, mode: LinkMode | None) -> Report:
-        """Stores → cache, or another directory; and the cache links."""
+    def restore(
+        self,
+        selection: Selection,
+        *,
+        source: str | None,
+        to: str | None,
+        mode: LinkMode | None,
+        monitor: Monitor | None = None,
+    ) -> Report:
+        """Stores → cache, or another directory; and the cache links.
+
+        Args:
+            selection: which snapshots.
+            source: the only store to read from; None: those of restore.order.
+            to: another directory; None: the cache.
+            mode: how files get there; None: as each store is configured.
+            monitor: is told how far the cache's restore is, instead of the monitor of this object.
+        """
         sources, last_resort = self._sources(source, mode), self._last_resort(source)
         if to is not None:
             self._require_beside(to)
             with self.workshop.beside(os.path.abspath(to)) as site:
                 return restore(site, sources, selection, last_resort)
-        with self.workshop.site("restore") as site:
+        with self.workshop.site("restore") as locked:
+            site = replace(locked, monitor=monitor or locked.monitor)
             # First the links: whatever becomes of the restore, a download must not go to the system disk.
             notes, findings = self.keeping.keep()
             try:

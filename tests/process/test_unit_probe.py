@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.shared_disk import wait_until
 from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest
 from zimage_syncd.process.probe import OOM_KILLED, ProbeProcess
@@ -24,7 +25,7 @@ instance=${2#*@}; instance=${instance%.service}; place=DIRECTORY/$instance
 echo "$1 $2" >> DIRECTORY/asked
 case $1 in
 start)
-    . "$place.environment"
+    set -a; . "$place.environment"; set +a
     "$ZIMAGE_SYNCD_PROBE_PYTHON" "$ZIMAGE_SYNCD_PROBE_PROGRAM" < "$place.request" > "$place.answer" 2> "$place.errors" &
     echo $! > DIRECTORY/pid
     wait $! || { echo "Job for $2 failed." >&2; exit 1; } ;;
@@ -166,3 +167,94 @@ def test_it_is_a_unit_only_where_the_daemon_s_own_unit_says_so() -> None:
     assert isinstance(open_probe(sys.executable, named), UnitProbe)
     for name in named:
         assert isinstance(open_probe(sys.executable, {**named, name: ""}), ProbeProcess)
+
+
+WAITING = 'echo "for $ZIMAGE_SYNCD_PROBE_AHEAD"; exec head -n 1'
+"""A program that answers what it was started ahead for, and its request."""
+
+
+def test_a_unit_that_was_prepared_is_given_the_request_and_the_next_one_is_started_anew(room: Path) -> None:
+    probe = UnitProbe(sys.executable, os.environ, "zimage-syncd-probe", str(room))
+    probe.prepare("huggingface")
+    probe.prepare("huggingface")
+    wait_until((room / "pid").exists)
+    fifo = next(room.glob("*.request"))
+    assert fifo.is_fifo()
+    assert fifo.stat().st_mode & 0o777 == 0o600
+    results = [probe.run(REQUEST, 60, Never()) for _ in range(2)]
+    assert "ahead" in dict(results[0].timings_s)
+    assert "ahead" not in dict(results[1].timings_s)
+    assert {result.outcome for result in results} == {HealthOutcome.FILES_DAMAGED}
+    asked = [line.split()[0] for line in (room / "asked").read_text().splitlines()]
+    assert asked == ["start", "start"]
+    assert left_over(room) == set()
+
+
+def test_a_request_that_comes_before_the_unit_reads_is_not_lost(room: Path, tmp_path: Path) -> None:
+    """systemd opens the FIFO when it gets to it; what was written to one that nobody has open would be gone."""
+    late = (tmp_path / "bin/systemctl").read_text().replace("start)", "start)\n    sleep 0.5")
+    (tmp_path / "bin/systemctl").write_text(late)
+    probe = UnitProbe(sys.executable, os.environ, "zimage-syncd-probe", str(room))
+    probe.prepare("huggingface")
+    assert probe.run(REQUEST, 60, Never()).outcome is HealthOutcome.FILES_DAMAGED
+    assert len((room / "asked").read_text().splitlines()) == 1
+
+
+def test_a_prepared_unit_that_nobody_asked_is_stopped(room: Path, tmp_path: Path) -> None:
+    probe = UnitProbe(program(tmp_path, WAITING), {}, "zimage-syncd-probe", str(room))
+    probe.prepare("huggingface")
+    wait_until(lambda: (room / "pid").exists() and (room / "pid").read_text().endswith("\n"))
+    for _ in range(2):
+        probe.dismiss()
+    assert [line.split()[0] for line in (room / "asked").read_text().splitlines()] == ["start", "stop"]
+    assert gone(int((room / "pid").read_text()))
+    assert left_over(room) == set()
+
+
+def test_a_unit_that_was_prepared_for_another_layout_waits_on(room: Path, tmp_path: Path) -> None:
+    probe = UnitProbe(program(tmp_path, WAITING), {}, "zimage-syncd-probe", str(room))
+    probe.prepare("modelscope")
+    assert "is not JSON" in probe.run(REQUEST, 60, Never()).detail
+    assert len({line.split()[1] for line in (room / "asked").read_text().splitlines()}) == 2
+    assert next(room.glob("*.request")).is_fifo()
+    probe.dismiss()
+    assert left_over(room) == set()
+
+
+def test_a_prepared_unit_that_has_ended_is_replaced(room: Path, tmp_path: Path) -> None:
+    script = '[ -z "$ZIMAGE_SYNCD_PROBE_AHEAD" ] || exit 9; cat >&2; exit 8'
+    probe = UnitProbe(program(tmp_path, script), {}, "zimage-syncd-probe", str(room))
+    probe.prepare("huggingface")
+    ahead = probe._ahead
+    assert ahead is not None
+    wait_until(lambda: not ahead.is_running())
+    assert '"repo": "a/b"' in probe.run(REQUEST, 60, Never()).detail
+    assert left_over(room) == set()
+
+
+def test_a_daemon_that_is_killed_leaves_no_unit_waiting_for_a_request(room: Path) -> None:
+    """Its end of the FIFO closes, whatever systemd does then."""
+    code = (
+        "import os, sys, time\n"
+        "from zimage_syncd.process.unit_probe import UnitProbe\n"
+        f"UnitProbe(sys.executable, os.environ, 'zimage-syncd-probe', {str(room)!r}).prepare('huggingface')\n"
+        "time.sleep(600)\n"
+    )
+    daemon = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        wait_until(lambda: (room / "pid").exists() and (room / "pid").read_text().endswith("\n"))
+        probe = int((room / "pid").read_text())
+        time.sleep(0.5)
+        os.kill(probe, 0)
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert gone(probe)
+
+
+def test_a_machine_without_systemctl_prepares_nothing(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    probe = UnitProbe(sys.executable, {}, "zimage-syncd-probe", str(room))
+    probe.prepare("huggingface")
+    probe.dismiss()
+    assert left_over(room) == set()

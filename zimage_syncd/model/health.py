@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from zimage_syncd.model.picture import Comparison, Conditions, PictureFacts, Reference, deciding, device_model
 
+AHEAD_VARIABLE = "ZIMAGE_SYNCD_PROBE_AHEAD"
+"""Tells a probe to import, before it has its request, what one for this layout (a `LayoutName`) needs."""
+
 
 class HealthLevel(enum.StrEnum):
     """How much a health check does; each level tells more and costs more."""
@@ -120,8 +123,9 @@ class HealthResult:
     """Of the weights in memory, such as bfloat16."""
     timings_s: tuple[tuple[str, float], ...] = ()
     """Named stages in order, each in seconds, such as files, import torch, import, read, transfer, text encoding,
-    denoising, decoding, save, and at last total: since the process was started. Weights are read while libraries are
-    imported, so the stages together may take longer than the total."""
+    denoising, decoding, save, and at last total: since the process was started, or since the request came where the
+    process was started before it, and then `ahead` says what the imports had taken by then. Weights are read while
+    libraries are imported, so the stages together may take longer than the total."""
     peak_memory_bytes: int = 0
     """Of the device (CUDA: max_memory_allocated; CPU: peak RSS)."""
     checked_files: int = 0

@@ -116,4 +116,19 @@ class Probe(Protocol):
     """The health check's own process."""
 
     def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
-        """Runs one health check and waits for its end; never raises for what the check finds."""
+        """Runs one health check and waits for its end; never raises for what the check finds.
+
+        A process that was prepared for the request's layout is used, and the next request starts another.
+        """
+
+    def prepare(self, layout: str) -> None:
+        """Starts a process for a request that will come, so that its imports are done by then; returns at once.
+
+        Does nothing where one is prepared already, and never raises: `run` tells what is wrong. It touches no GPU.
+
+        Args:
+            layout: `LayoutName` of the snapshot that the request will be for.
+        """
+
+    def dismiss(self) -> None:
+        """Ends a prepared process that was not used, if there is one; never raises."""

@@ -1,7 +1,8 @@
 """The probe's entry: `python -m zimage_syncd.probe`, or this file's path given to another environment's Python.
 
 Reads one health request (JSON) from standard input and writes one health result to standard output, whatever the
-libraries print. It lets no request leave the process, and ends with the process that started it.
+libraries print. It lets no request leave the process, and ends with the process that started it. Where the environment
+says so (`health.AHEAD_VARIABLE`), it imports what the request will need before it is there.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m zimage_syncd.probe", description=__doc__)
     parser.add_argument("--parent", type=int, help="process id to end with")
     parser.add_argument("--plainly", default="", help="why the libraries' own loaders are to be used")
+    parser.add_argument("--asked", type=float, help="when the request came (CLOCK_BOOTTIME), if not at the start")
     options = parser.parse_args(arguments)
     parent: int | None = options.parent
     if parent is not None and not _end_with(parent):
@@ -47,41 +49,51 @@ def main(arguments: list[str]) -> int:
     faulthandler.enable()
     if not __package__:
         _make_package_importable()
-    return _answer(output, options.plainly)
+    return _answer(output, options.plainly, options.asked)
 
 
-def _answer(output: int, plainly: str) -> int:
-    from zimage_syncd.model import health_json  # noqa: PLC0415 (importable only now, when run by path)
+def _answer(output: int, plainly: str, asked_s: float | None) -> int:
+    from zimage_syncd.model import health, health_json  # noqa: PLC0415 (importable only now, when run by path)
     from zimage_syncd.probe import offline  # noqa: PLC0415
 
     offline.go_offline()
-    from zimage_syncd.probe import check, conclusion  # noqa: PLC0415 (after the settings that libraries read)
+    from zimage_syncd.probe import ahead, check, conclusion  # noqa: PLC0415 (after the settings that libraries read)
 
+    stream, limit_bytes = sys.stdin.buffer, health_json.MAX_REQUEST_BYTES + 1
+    # Taken out, so that it is there neither for children nor for a process that this one becomes.
+    layout = os.environ.pop(health.AHEAD_VARIABLE, "")
+    if layout:
+        asked, begun = ahead.import_until_asked(layout, stream, limit_bytes)
+        if not asked:
+            return EXIT_REQUEST_INVALID  # nobody wants to know anything
+    else:
+        asked, begun = stream.read(limit_bytes), ahead.Begun(asked_s)
     try:
-        asked = sys.stdin.buffer.read(health_json.MAX_REQUEST_BYTES + 1)
         request = health_json.decode_request(asked)
     except health_json.HealthDocumentInvalid as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REQUEST_INVALID
     try:
-        document = health_json.encode_result(check.check(request, plainly=plainly))
+        document = health_json.encode_result(check.check(request, plainly=plainly, begun=begun))
     except conclusion.Again as error:
-        _start_again(asked, output, error.reason)
+        _start_again(asked, output, error.reason, begun.asked_s)
     with os.fdopen(output, "wb") as stream:
         stream.write(document)
     return 0
 
 
-def _start_again(asked: bytes, output: int, reason: str) -> NoReturn:
+def _start_again(asked: bytes, output: int, reason: str, asked_s: float | None) -> NoReturn:
     """Becomes a fresh process of the same number, which imports and loads as the libraries themselves do."""
-    sys.stderr.write(f"loading again with the libraries' own loaders, for {reason}\n")
+    how = f"loading again with the libraries' own loaders, for {reason}" if reason else "importing again, for all of it"
+    sys.stderr.write(f"{how}\n")
     sys.stderr.flush()
     again = os.memfd_create("health-request")
     os.write(again, asked)
     os.lseek(again, 0, os.SEEK_SET)
     os.dup2(again, 0)
     os.dup2(output, 1)
-    os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--plainly", reason])  # noqa: S606
+    more = ["--plainly", reason, *([] if asked_s is None else ["--asked", repr(asked_s)])]
+    os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *sys.argv[1:], *more])  # noqa: S606
 
 
 def _claim_stdout() -> int:

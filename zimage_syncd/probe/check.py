@@ -9,6 +9,7 @@ import os
 import sys
 
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.probe.ahead import Begun, is_of_modelscope
 from zimage_syncd.probe.conclusion import Again, Concluded, Progress, first_line
 from zimage_syncd.probe.direct import NotDirect, plan_directly
 from zimage_syncd.probe.files import Examination, PipelineIndex, examine
@@ -28,19 +29,23 @@ MAX_NAMED = 8
 """Damaged files that the detail names; the others are counted."""
 
 
-def check(request: HealthRequest, *, plainly: str = "") -> HealthResult:
+def check(request: HealthRequest, *, plainly: str = "", begun: Begun | None = None) -> HealthResult:
     """Does one health check, and never raises for what it finds.
 
     Args:
         request: what to do.
         plainly: why the libraries' own loaders are to be used; empty: they are only where nothing quicker is known.
+        begun: what this process did before; None: nothing.
 
     Raises:
         Again: the quick way came to a result that is only believed when the libraries' own way has come to it, too.
     """
-    progress = Progress()
+    begun = begun or Begun()
+    progress = Progress(asked_s=begun.asked_s)
+    if begun.ahead_s is not None:
+        progress.timings_s.append(("ahead", begun.ahead_s))
     try:
-        detail = _check(request, progress, plainly)
+        detail = _check(request, progress, plainly, begun)
     except Concluded as end:
         if progress.direct and end.outcome in _DOUBTED:
             raise Again(f"{end.outcome}: {end.detail}") from end
@@ -54,7 +59,7 @@ _DOUBTED = frozenset({HealthOutcome.WRONG_PICTURE, HealthOutcome.DIFFERENT_PICTU
 """What a mistake in this project's own loader could look like."""
 
 
-def _check(request: HealthRequest, progress: Progress, plainly: str) -> str:
+def _check(request: HealthRequest, progress: Progress, plainly: str, begun: Begun) -> str:
     """Returns what is to be said besides `ok`.
 
     Raises:
@@ -71,7 +76,7 @@ def _check(request: HealthRequest, progress: Progress, plainly: str) -> str:
     if pickled:
         reason = f"{', '.join(pickled)}: weights that are no safetensors can run code, and are never loaded"
         raise Concluded(HealthOutcome.NOT_APPLICABLE, reason)
-    return _load_and_draw(request, found, found.index, progress, plainly)
+    return _load_and_draw(request, found, found.index, progress, plainly, begun)
 
 
 def _check_files(request: HealthRequest, progress: Progress) -> Examination:
@@ -92,7 +97,12 @@ def _cache_of(request: HealthRequest) -> str:
 
 
 def _load_and_draw(
-    request: HealthRequest, found: Examination, index: PipelineIndex, progress: Progress, plainly: str
+    request: HealthRequest,
+    found: Examination,
+    index: PipelineIndex,
+    progress: Progress,
+    plainly: str,
+    begun: Begun,
 ) -> str:
     missing = _missing()
     if missing:
@@ -100,10 +110,12 @@ def _load_and_draw(
     need = found.need()
     request = settle(request, need, progress, Senses())
     weights = None if plainly else _plan(request, index)
-    is_lean = weights is not None and not _is_of_modelscope(request)
+    is_lean = weights is not None and not is_of_modelscope(request.layout)
+    if begun.is_lean and not is_lean:
+        raise Again("")
     try:
         # Until the end, for some of it is asked for only when modules are made, or called.
-        with lean_imports() if is_lean else contextlib.nullcontext():
+        with lean_imports() if is_lean and begun.ahead_s is None else contextlib.nullcontext():
             with progress.stage("import torch"):
                 from zimage_syncd.probe import generation  # noqa: PLC0415 (seconds, and hundreds of megabytes)
 
@@ -125,11 +137,6 @@ def _plan(request: HealthRequest, index: PipelineIndex) -> tuple[Weights, ...] |
         return plan_directly(request.directory, index)
     except NotDirect:
         return None
-
-
-def _is_of_modelscope(request: HealthRequest) -> bool:
-    """Whether its user loads it with modelscope's class, whose import needs far more."""
-    return request.layout.startswith("modelscope") and importlib.util.find_spec("modelscope") is not None
 
 
 def _only_files(request: HealthRequest, reason: str) -> str:

@@ -33,7 +33,7 @@ class Again(Exception):
     """The quick way of loading came to nothing that could be believed; the libraries' own way is to be gone.
 
     Attributes:
-        reason: what came out, for people.
+        reason: what came out, for people; empty: nothing was tried, since what was imported ahead does not fit.
     """
 
     def __init__(self, reason: str) -> None:
@@ -83,6 +83,8 @@ class Progress:
     """As in `HealthResult`."""
     comparison: Comparison | None = None
     """As in `HealthResult`."""
+    asked_s: float | None = None
+    """When the request came (CLOCK_BOOTTIME, seconds); None: it was there when this process was started."""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -102,7 +104,7 @@ class Progress:
             detail="; ".join(part for part in (*self.remarks, detail) if part),
             device=self.device,
             dtype=self.dtype,
-            timings_s=(*timings_s, ("total", round(age_s(), 3))),
+            timings_s=(*timings_s, ("total", round(self._total_s(), 3))),
             peak_memory_bytes=self.peak_memory_bytes or resident_peak_bytes(),
             checked_files=self.checked_files,
             checked_tensors=self.checked_tensors,
@@ -115,6 +117,10 @@ class Progress:
             picture_facts=self.picture_facts,
             comparison=self.comparison,
         )
+
+    def _total_s(self) -> float:
+        """Since the request could be worked at, in seconds."""
+        return age_s() if self.asked_s is None else time.clock_gettime(time.CLOCK_BOOTTIME) - self.asked_s
 
 
 def age_s() -> float:

@@ -55,6 +55,17 @@ def plan_directly(directory: str, index: PipelineIndex) -> tuple[Weights, ...]:
     return tuple(weights for weights in found if weights.tensors)
 
 
+def import_known() -> None:
+    """Imports the classes of every snapshot that this module knows, before there is one."""
+    import diffusers  # noqa: PLC0415 (the caller decides how it is imported)
+    import transformers  # noqa: PLC0415
+
+    getattr(diffusers, PIPELINE)
+    for library, names in _CLASSES.values():
+        for name in names:
+            getattr(diffusers if library == "diffusers" else transformers, name, None)
+
+
 def import_classes(index: PipelineIndex) -> dict[str, Any]:
     """The classes of the components, by their directories' names."""
     import diffusers  # noqa: PLC0415 (the caller decides how it is imported)

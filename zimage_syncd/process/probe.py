@@ -10,15 +10,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import zimage_syncd
 from zimage_syncd.model import health_json
-from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
+from zimage_syncd.model.health import AHEAD_VARIABLE, HealthLevel, HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.ports import Cancel
 from zimage_syncd.process import oom, strays
+from zimage_syncd.process.kept_child import KeptChild
 from zimage_syncd.process.pipes import Pipes
 
 POLL_S = 0.1
@@ -69,6 +71,40 @@ class ProbeProcess:
         self._environment = passed_on(environment)
         self._program = program or (ENTRY,)
         self._oom_kills = oom_kills
+        self._lock = threading.Lock()
+        self._ahead: KeptChild | None = None
+
+    def prepare(self, layout: str) -> None:
+        """Starts a process that imports what a request for this layout needs, unless there is one already."""
+        # RuntimeError: there is no thread to be had. Then the check starts its process itself, as ever.
+        with self._lock, contextlib.suppress(RuntimeError):
+            if self._ahead is None:
+                mark = strays.new_mark()
+                more = {AHEAD_VARIABLE: layout}
+                self._ahead = KeptChild(layout, mark, lambda: self._start(self._python, mark, more))
+
+    def dismiss(self) -> None:
+        """Ends a process that was prepared and that no request has come for."""
+        kept = self._taken("")
+        if kept is not None:
+            _end_kept(kept)
+
+    def _taken(self, layout: str) -> KeptChild | None:
+        """What was prepared, which is the caller's from now on; None where it is for another layout than this one."""
+        with self._lock:
+            kept = self._ahead
+            if kept is None or layout not in {"", kept.layout}:
+                return None
+            self._ahead = None
+            return kept
+
+    def _prepared_for(self, request: HealthRequest) -> KeptChild | None:
+        """A process that waits for this request; None where there is none."""
+        kept = self._taken(request.layout)
+        if kept is not None and not kept.is_running():
+            _end_kept(kept)
+            return None
+        return kept
 
     def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         """Runs one health check and waits for its end; never raises for what the check finds.
@@ -88,9 +124,10 @@ class ProbeProcess:
 
     def _run(self, python: str, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         strays.end_orphaned()
-        mark, killed_before = strays.new_mark(), self._oom_kills()
+        kept = self._prepared_for(request) if python == self._python else None
+        mark, killed_before = kept.mark if kept is not None else strays.new_mark(), self._oom_kills()
         try:
-            process = self._start(python, mark)
+            process = (kept.process() if kept is not None else None) or self._start(python, mark, {})
         except OSError as error:
             # What is missing is the interpreter that was to bring torch along.
             return failed(request, HealthOutcome.MISSING_EXTRA, f"{python}: {error.strerror}")
@@ -102,6 +139,8 @@ class ProbeProcess:
         finally:
             status = _end_group(process)
             strays.end_marked(mark)
+            if kept is not None:
+                kept.release()
         last_words = pipes.last_words()
         if not in_time:
             return failed(request, HealthOutcome.TIMEOUT, f"no result after {timeout_s:g} s{quoted(last_words)}")
@@ -109,15 +148,21 @@ class ProbeProcess:
             return failed(request, HealthOutcome.OUT_OF_MEMORY, f"{OOM_KILLED}{quoted(last_words)}")
         return conclude(request, status, pipes.answer(), last_words)
 
-    def _start(self, python: str, mark: str) -> subprocess.Popen[bytes]:
-        """Starts the probe; it ends with the thread that calls this, which therefore has to wait for it."""
+    def _start(self, python: str, mark: str, more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Starts the probe; it ends with the thread that calls this, which therefore has to wait for it.
+
+        Args:
+            python: the interpreter.
+            mark: by which its left-overs are found.
+            more: for its environment.
+        """
         return subprocess.Popen(
             [python, *self._program, "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd="/",
-            env={**self._environment, strays.VARIABLE: mark},
+            env={**self._environment, strays.VARIABLE: mark, **more},
             start_new_session=True,
         )
 
@@ -191,6 +236,18 @@ def only_files(
     files = again(replace(request, level=HealthLevel.FILES))
     parts = (f"only files were checked, with {sys.executable}: {result.detail}", files.detail)
     return replace(files, detail="; ".join(part for part in parts if part)[: health_json.MAX_DETAIL_CHARS])
+
+
+def _end_kept(kept: KeptChild) -> None:
+    """Ends a process that waits for a request, if it was started and has not ended."""
+    process = kept.process()
+    if process is not None:
+        _end_group(process)
+        strays.end_marked(kept.mark)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+    kept.release()
 
 
 def conclude(request: HealthRequest, status: int, content: bytes, last_words: str) -> HealthResult:

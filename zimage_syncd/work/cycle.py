@@ -34,8 +34,8 @@ class Steps:
     """Is told that the disks were looked at, and that what can be done at once was done."""
     take_in: Callable[[], Report]
     """Takes directories in that lie where cache links belong."""
-    restore: Callable[[], Report]
-    """Plans and brings back what is missing."""
+    restore: Callable[[bool], Report]
+    """Plans and brings back what is missing; is told whether a health check follows where it brings something."""
     verify: Callable[[], Report]
     """Checks quickly, and mends where that is configured."""
     health: Callable[[], Report] | None
@@ -80,7 +80,8 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
                 _take(report, "", "", happened, snapshots, findings)
                 happened |= {"restore"} if report.notes else set()
             case Step.RESTORE:
-                _take(_guarded(Job.RESTORE, steps, steps.restore), "restored", "restore", happened, snapshots, findings)
+                restore = partial(steps.restore, _proves_restored(steps, happened, prove_after))
+                _take(_guarded(Job.RESTORE, steps, restore), "restored", "restore", happened, snapshots, findings)
             case Step.VERIFY if verdict.cache is not CacheState.GONE or snapshots or "restore" in happened:
                 _take(_guarded(Job.VERIFY, steps, steps.verify), "mended", "repair", happened, snapshots, findings)
             case Step.PROVE if steps.health is not None and happened & prove_after:
@@ -89,6 +90,10 @@ def run_cycle(steps: Steps, *, prove_after: frozenset[str]) -> tuple[Verdict, Re
                 notes.append(f"{planned.step}: {planned.reason}")
     elapsed_s = steps.clock.monotonic_s() - started_s
     return verdict, Report(Job.CYCLE, started_at, elapsed_s, tuple(snapshots), tuple(findings), tuple(notes))
+
+
+def _proves_restored(steps: Steps, happened: set[str], prove_after: frozenset[str]) -> bool:
+    return steps.health is not None and bool((happened | {"restore"}) & prove_after)
 
 
 def _remembered(steps: Steps) -> tuple[list[str], list[Finding]]:
