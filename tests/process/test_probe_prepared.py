@@ -139,7 +139,9 @@ def test_a_wish_to_stop_ends_the_prepared_one_that_was_asked(probe_that: Make, s
 def test_a_missing_interpreter_is_told_by_the_check_and_not_before() -> None:
     probe = ProbeProcess("/nonexistent/bin/python", {})
     probe.prepare("huggingface")
-    assert probe.run(REQUEST, 60, Never()).outcome is HealthOutcome.MISSING_EXTRA
+    # `auto` would be content with the files.
+    asked = replace(REQUEST, level=HealthLevel.LOAD)
+    assert probe.run(asked, 60, Never()).outcome is HealthOutcome.MISSING_EXTRA
     probe.prepare("huggingface")
     probe.dismiss()
 

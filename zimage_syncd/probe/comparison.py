@@ -46,7 +46,8 @@ def compare_with_reference(image: numpy.ndarray[Any, Any], request: HealthReques
     if likeness is Likeness.SAME:
         return f"the picture is the reference of {when}, pixel by pixel"
     if likeness is Likeness.SIMILAR:
-        return f"the picture is like the reference of {when}: distance {apart:.4f}, expected less than {SIMILAR_BELOW}"
+        near = f"the picture is like the reference of {when}, and not the same: distance {apart:.4f}"
+        return f"{near}; as a rule the same weights draw the same pixels here: `zimage-syncd verify --deep` checks them"
     reason = f"distance {apart:.4f} from the reference of {when}, expected less than {SIMILAR_BELOW}"
     raise Concluded(HealthOutcome.DIFFERENT_PICTURE, f"{reason}; {_show(image, reference, request, progress)}")
 

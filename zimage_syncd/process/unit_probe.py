@@ -126,16 +126,15 @@ class UnitProbe:
     def _with(self, python: str, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         if not os.access(python, os.X_OK):
             return failed(request, HealthOutcome.MISSING_EXTRA, f"{python}: no program that can be started")
-        started = self._prepared_for(request) if python == self._python else None
-        instance = started.instance if started is not None else secrets.token_hex(8)
+        prepared = self._prepared_for(request) if python == self._python else None
+        instance = prepared.instance if prepared is not None else secrets.token_hex(8)
         try:
-            started = started or self._start(instance, request, python)
-            return self._wait(started, request, timeout_s, cancel)
+            return self._wait(prepared or self._start(instance, request, python), request, timeout_s, cancel)
         except OSError as error:
             return failed(request, HealthOutcome.CRASHED, f"the probe's unit: {error.filename}: {error.strerror}")
         finally:
-            if started is not None:
-                os.close(started.fifo)
+            if prepared is not None:
+                os.close(prepared.fifo)
             self._remove_files(instance)
 
     def _taken(self, layout: str) -> _Started | None:
