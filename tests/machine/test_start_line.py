@@ -36,8 +36,17 @@ after = []
 """
 
 
-def install(guest: Guest, bucket: Bucket) -> str:
-    """Installs on a machine that has Python, as a person does; returns the line."""
+@pytest.fixture
+def disk(model: Path, tmp_path: Path) -> Path:
+    """A data disk with a cache that huggingface_hub made, and room for the program."""
+    return make_data_disk(tmp_path / "data.img", model, size="1G")
+
+
+@pytest.fixture
+def line(guest: Guest, bucket: Bucket, disk: Path) -> str:
+    """What a person is told who installs on a machine that has Python, and that runs from now on."""
+    guest.disks = [disk]
+    guest.boot()
     guest.check(f"mkdir -p {MOUNT} && mount LABEL={LABEL} {MOUNT}")
     server = bucket.server
     keys = f"aws_access_key_id = {server.access_key}\naws_secret_access_key = {server.secret_key}\n"
@@ -49,12 +58,8 @@ def install(guest: Guest, bucket: Bucket) -> str:
 
 
 def test_the_line_alone_brings_a_bare_system_the_cache_back(
-    guest: Guest, bare_image: Image, model: Path, bucket: Bucket, tmp_path: Path
+    guest: Guest, bare_image: Image, model: Path, disk: Path, line: str, tmp_path: Path
 ) -> None:
-    disk = make_data_disk(tmp_path / "data.img", model, size="1G")
-    guest.disks = [disk]
-    guest.boot()
-    line = install(guest, bucket)
     wait_for_cycle(guest)
     assert guest.show(UNIT)["ActiveState"] == "active"
     # What was downloaded before is backed up by itself.
@@ -91,12 +96,8 @@ def test_the_line_alone_brings_a_bare_system_the_cache_back(
 
 
 def test_a_disk_that_somebody_changed_starts_nothing(
-    guest: Guest, bare_image: Image, model: Path, bucket: Bucket, tmp_path: Path
+    guest: Guest, bare_image: Image, disk: Path, line: str, tmp_path: Path
 ) -> None:
-    disk = make_data_disk(tmp_path / "data.img", model, size="1G")
-    guest.disks = [disk]
-    guest.boot()
-    line = install(guest, bucket)
     guest.check("systemctl stop zimage-syncd")
     guest.check(f"echo 'touch /root/owned' >> {MOUNT}/.zimage-syncd/install/versions/*/boot.sh")
     guest.power_off()
