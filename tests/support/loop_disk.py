@@ -41,6 +41,14 @@ class LoopDisk:
             assert time.monotonic() < end_s, "something holds the file system"
             time.sleep(0.05)
 
+    def cut_power(self) -> None:
+        """Leaves the file system as a power cut at this moment would: what had not reached the image is lost."""
+        left = self._image.with_suffix(".left")
+        subprocess.run(["cp", "--sparse=always", str(self._image), str(left)], check=True)
+        self.unmount()
+        left.rename(self._image)
+        self.mount()
+
     def flip_below(self, content: bytes) -> None:
         """Damages every sector that holds `content`, below the file system; unmounts and mounts it again.
 

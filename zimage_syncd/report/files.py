@@ -8,6 +8,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.failures import DeviceFull, PathUnwritable
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.status import ReportRow
@@ -47,6 +48,7 @@ class ReportFiles:
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(temporary, place)
+            sync_directory(self.directory)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
