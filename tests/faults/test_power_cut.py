@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.loop_disk import LoopDisk
+from tests.support.loop_disk import KINDS, LoopDisk, mounted
 from zimage_syncd.disk.quarantine import Quarantine
 from zimage_syncd.disk.write import CacheDisk
 from zimage_syncd.model.path import RelPath
@@ -20,16 +20,14 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BLOB = RelPath("hub/models--org--name/blobs/one")
 
 
-@pytest.fixture(params=["ext4", "xfs", "btrfs"])
+@pytest.fixture(params=KINDS)
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoopDisk]:
     """Mounted at `tmp_path / "disk"`, with a cache and a directory of reports that are old."""
-    made = LoopDisk(tmp_path / "disk.img", tmp_path / "disk", request.param, 384 * 2**20)
-    made.mount()
-    (tmp_path / "disk/cache" / BLOB).parent.mkdir(parents=True)
-    (tmp_path / "disk/.zimage-syncd/reports").mkdir(parents=True)
-    age(made)
-    yield made
-    made.unmount()
+    with mounted(tmp_path / "disk", request.param) as made:
+        (tmp_path / "disk/cache" / BLOB).parent.mkdir(parents=True)
+        (tmp_path / "disk/.zimage-syncd/reports").mkdir(parents=True)
+        age(made)
+        yield made
 
 
 def age(disk: LoopDisk) -> None:

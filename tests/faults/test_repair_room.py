@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caches import hf_snapshot, listing
-from tests.support.loop_disk import LoopDisk
+from tests.support.loop_disk import mounted
 from tests.support.machine import Machine
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES
@@ -24,13 +24,9 @@ LEFT_BYTES = 4 * CHUNK_BYTES
 @contextmanager
 def mounted_as_data(machine: Machine, kind: str) -> Iterator[None]:
     """A file system where the machine's data disk belongs."""
-    disk = LoopDisk(machine.root / "disk.img", machine.root / "data", kind, 384 * 2**20)
-    disk.mount()
-    try:
+    with mounted(machine.root / "data", kind):
         machine.write_config(cache=f'mount = "{machine.root}/data"')
         yield
-    finally:
-        disk.unmount()
 
 
 def fill(directory: Path) -> None:
