@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
+from tests.support.loop_disk import KINDS, mounted
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES, Manifest
 
@@ -42,6 +43,12 @@ class World:
         )
         (self.root / "config.toml").write_text(text)
         (self.root / "config.toml").chmod(0o600)
+
+    def begin_with(self, healthy: World) -> None:
+        """Takes the cache of a world in which everything was done, as it was before that."""
+        shutil.copytree(healthy.root / "original", self.cache, symlinks=True)
+        shutil.rmtree(self.cache / ".zimage-syncd", ignore_errors=True)
+        self.write_config()
 
     def run(self, *arguments: str, at: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(DYING), str(at), "--config", str(self.root / "config.toml"), *arguments]
@@ -117,9 +124,7 @@ def test_a_killed_backup_leaves_nothing_false_and_the_next_one_ends_it(
     healthy: World, tmp_path: Path, number: int
 ) -> None:
     world = World(tmp_path)
-    shutil.copytree(healthy.root / "original", world.cache, symlinks=True)
-    shutil.rmtree(world.cache / ".zimage-syncd", ignore_errors=True)
-    world.write_config()
+    world.begin_with(healthy)
     killed = world.run("backup", at=moment(healthy, "backup", number))
     assert killed.returncode == -9
     world.assert_no_reference_to_missing_bytes()
@@ -150,3 +155,47 @@ def test_a_killed_restore_leaves_nothing_half_and_the_next_one_ends_it(
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert listing(world.cache) == whole
     assert list(world.cache.rglob(".zimage-syncd-*")) == []
+
+
+@pytest.mark.long
+@pytest.mark.root
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", range(MOMENTS))
+def test_a_backup_that_lost_its_power_leaves_nothing_false_and_the_next_one_is_there_when_it_ends(
+    healthy: World, tmp_path: Path, number: int, kind: str
+) -> None:
+    world = World(tmp_path)
+    with mounted(world.bucket, kind) as disk:
+        world.begin_with(healthy)
+        assert world.run("backup", at=moment(healthy, "backup", number)).returncode == -9
+        disk.cut_power()
+        world.assert_no_reference_to_missing_bytes()
+        finished = world.run("backup")
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        disk.cut_power()
+        world.assert_no_reference_to_missing_bytes()
+        assert world.blobs() == (healthy.root / "expected-blobs").read_text().splitlines()
+        assert len(list((world.bucket / "refs").rglob("*.json"))) == 3
+
+
+@pytest.mark.long
+@pytest.mark.root
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", range(MOMENTS))
+def test_a_restore_that_lost_its_power_leaves_nothing_half_and_the_next_one_is_there_when_it_ends(
+    healthy: World, tmp_path: Path, number: int, kind: str
+) -> None:
+    world = World(tmp_path)
+    with mounted(world.cache.parent, kind) as disk:
+        world.bucket.symlink_to(healthy.bucket)
+        world.write_config()
+        whole = listing(healthy.root / "original")
+        assert world.run("restore", at=moment(healthy, "restore", number)).returncode == -9
+        disk.cut_power()
+        if world.cache.exists():
+            final = {path: entry for path, entry in listing(world.cache).items() if ".zimage-syncd-" not in path}
+            assert final.items() <= whole.items()
+        finished = world.run("restore")
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        disk.cut_power()
+        assert listing(world.cache) == whole

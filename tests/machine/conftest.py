@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.machine.guest import Guest
+from tests.machine.guest import Guest, GuestFailed
 from tests.machine.image import Image, directory_of_images, image, lacking
-from tests.machine.installation import Bucket
+from tests.machine.installation import UNIT, Bucket
 from tests.support.hf_hub import LoopbackHfHub
 from tests.support.hub_clients import hf_download
 from tests.support.s3_server import S3Server
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds to the report of a failed test what the daemon said in the guest, which nobody can ask afterwards."""
+    report = yield
+    guest = getattr(item, "funcargs", {}).get("guest")
+    if call.when == "call" and report.failed and guest is not None and guest.is_on:
+        with suppress(GuestFailed):
+            report.sections.append((f"journal of {UNIT}", guest.journal(UNIT)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ LINK = "/root/workspace/model_cache"
 SAME_CACHE = f'test "$(readlink -f {LINK})" = {CACHE}'
 """Succeeds where the link leads to the cache."""
 LOOKED = "disks looked at"
-"""What the daemon says at the end of a cycle."""
+"""What the daemon says when it has done at once what can be, and before it restores."""
 
 _README = Path(__file__).parents[2] / "README.md"
 _LIST = (
@@ -92,14 +92,14 @@ after = []
     guest.check(f"set -e\n{found[1]}", timeout_s=300)
 
 
-def wait_for_cycle(guest: Guest, timeout_s: float = 300) -> str:
-    """Waits until the daemon finished a cycle since this boot; returns what it last said of the disks."""
+def wait_for_look(guest: Guest, timeout_s: float = 300) -> str:
+    """Waits until the daemon looked at the disks since this boot; returns what it last said of them."""
     guest.wait_for(f"journalctl --boot --output=cat --unit={UNIT} | grep '^{LOOKED}'", timeout_s)
     return [line for line in guest.journal(UNIT).splitlines() if line.startswith(LOOKED)][-1]
 
 
 def wait_for_restore(guest: Guest, timeout_s: float = 600) -> None:
-    """Waits until the daemon says that it restored; its links are there before."""
+    """Waits until the daemon says that it restored, at the end of a cycle since this boot; links are there before."""
     guest.wait_for(f"journalctl --boot --output=cat --unit={UNIT} | grep 'action=restored'", timeout_s)
 
 

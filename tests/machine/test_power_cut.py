@@ -9,7 +9,7 @@ import pytest
 from tests.machine.disk import make_data_disk
 from tests.machine.gate import gate_before
 from tests.machine.guest import Guest
-from tests.machine.installation import CACHE, UNIT, Bucket, content, content_of, install, wait_for_cycle
+from tests.machine.installation import CACHE, UNIT, Bucket, content, content_of, install, wait_for_restore
 from zimage_syncd.model.manifest import CHUNK_BYTES
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(3600)]
@@ -31,7 +31,7 @@ def test_a_restore_that_lost_power_three_times_is_whole_in_the_end(
             guest.kill()
         gate.open()
         guest.boot()
-        wait_for_cycle(guest, timeout_s=600)
+        wait_for_restore(guest)
         assert content(guest) == content_of(model / "model_cache")
-        guest.check("zimage-syncd verify --deep", timeout_s=600)
+        guest.wait_for("zimage-syncd verify --deep", timeout_s=600)  # the daemon may be at it
         assert "Traceback" not in guest.journal(UNIT)

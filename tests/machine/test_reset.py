@@ -19,7 +19,7 @@ from tests.machine.installation import (
     content,
     content_of,
     install,
-    wait_for_cycle,
+    wait_for_look,
     wait_for_restore,
 )
 
@@ -32,7 +32,7 @@ def test_after_a_reset_the_weights_are_where_the_libraries_look(
     guest.disks = [make_data_disk(tmp_path / "data.img", model)]
     guest.boot()
     install(guest, bucket)
-    assert "system=first" in wait_for_cycle(guest)
+    assert "system=first" in wait_for_look(guest)
     guest.check(SAME_CACHE)
     guest.wait_for("zimage-syncd backup", timeout_s=600)  # busy at first: the daemon verifies
     guest.power_off()
@@ -40,7 +40,7 @@ def test_after_a_reset_the_weights_are_where_the_libraries_look(
     guest.boot()
     assert guest.run(f"test -L {LINK} || test -e /etc/zimage-syncd").exit_code == 1
     install(guest, bucket)
-    assert "system=new" in wait_for_cycle(guest)
+    assert "system=new" in wait_for_look(guest)
     guest.check(SAME_CACHE)
     guest.wait_for("zimage-syncd verify --quick", timeout_s=300)
     assert content(guest) == content_of(model / "model_cache")
@@ -53,10 +53,11 @@ def test_an_empty_data_disk_is_filled_from_the_bucket(
     guest.disks = [make_data_disk(tmp_path / "data.img")]
     guest.boot()
     install(guest, full_bucket)
-    assert "data=['empty']" in wait_for_cycle(guest)
+    assert "data=['empty']" in wait_for_look(guest)
     guest.check(SAME_CACHE)
+    wait_for_restore(guest)
     assert content(guest) == content_of(model / "model_cache")
-    guest.check("zimage-syncd verify --deep", timeout_s=600)
+    guest.wait_for("zimage-syncd verify --deep", timeout_s=600)  # the daemon may be at it
 
 
 def test_a_missing_data_disk_is_waited_for_and_nothing_is_written_in_its_place(
@@ -64,7 +65,7 @@ def test_a_missing_data_disk_is_waited_for_and_nothing_is_written_in_its_place(
 ) -> None:
     guest.boot()
     install(guest, full_bucket)
-    assert "data=['missing']" in wait_for_cycle(guest)
+    assert "data=['missing']" in wait_for_look(guest)
     assert "ZS101" in guest.journal(UNIT)
     assert guest.check(f"! test -e {LINK} && find {MOUNT}") == f"{MOUNT}\n"
     guest.attach(make_data_disk(tmp_path / "data.img"))
@@ -85,7 +86,7 @@ def test_a_bucket_that_cannot_be_reached_at_first_is_asked_again(
     with gate_before(full_bucket.server.endpoint_url) as gate:
         guest.boot()
         install(guest, full_bucket, gate.port)
-        wait_for_cycle(guest)
+        wait_for_look(guest)
         guest.check("sleep 120", timeout_s=180)
         assert guest.run(f"find {CACHE} -name '*.safetensors'").stdout == ""
         gate.open()

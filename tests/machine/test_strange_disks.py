@@ -19,7 +19,7 @@ from tests.machine.installation import (
     content,
     content_of,
     install,
-    wait_for_cycle,
+    wait_for_look,
     wait_for_restore,
 )
 
@@ -38,7 +38,7 @@ def test_another_cache_s_disk_is_left_alone_until_somebody_adopts_it(
     guest.disks = [make_data_disk(tmp_path / "data.img", theirs)]
     guest.boot()
     install(guest, full_bucket, cache='id = "ours"')
-    assert "data=['foreign']" in wait_for_cycle(guest)
+    assert "data=['foreign']" in wait_for_look(guest)
     assert "ZS102" in guest.journal(UNIT)
     assert guest.run(f"test -e {LINK}").exit_code == 1
     assert guest.check(f"find {MOUNT} -type f | sort") == (
@@ -60,7 +60,7 @@ def test_a_full_data_disk_is_told_and_a_link_is_there(
     guest.check(f"dd if=/dev/zero of={MOUNT}/ballast bs=1M status=none || df {MOUNT}", timeout_s=300)
     guest.check(f"umount {MOUNT}")
     install(guest, full_bucket)
-    wait_for_cycle(guest)
+    wait_for_look(guest)
     guest.wait_for(f"journalctl --boot --output=cat --unit={UNIT} | grep ZS114", 120)
     guest.check(f'test "$(readlink {LINK})" = {CACHE}')
     assert guest.show(UNIT)["ActiveState"] == "active"
@@ -83,7 +83,7 @@ def test_weights_on_the_system_disk_are_taken_in_when_nobody_writes_there(
         f"umount {MOUNT}; (exec 3>>{LINK}/hub/download; exec sleep 100000) >/dev/null 2>&1 & echo $! > /run/writer"
     )
     install(guest, bucket)
-    wait_for_cycle(guest)
+    wait_for_look(guest)
     guest.wait_for(f"journalctl --boot --output=cat --unit={UNIT} | grep ZS118", 300)
     guest.check(f"test -d {LINK} && ! test -L {LINK}")
     guest.check("kill $(cat /run/writer)")

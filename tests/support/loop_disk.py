@@ -7,11 +7,16 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 _PATIENCE_S = 60
+
+KINDS = ("ext4", "xfs", "btrfs")
+"""File systems that order what they write in three ways."""
 
 
 class LoopDisk:
@@ -41,6 +46,21 @@ class LoopDisk:
             assert time.monotonic() < end_s, "something holds the file system"
             time.sleep(0.05)
 
+    def cut_power(self) -> None:
+        """Leaves the file system as a power cut at this moment would: what had not reached the image is lost.
+
+        A copy that equals the image when it is compared is what the image was in between, at one moment: the kernel
+        may have written to it meanwhile.
+        """
+        left = self._image.with_suffix(".left")
+        while True:
+            subprocess.run(["cp", "--sparse=always", str(self._image), str(left)], check=True)
+            if subprocess.run(["cmp", "--silent", str(self._image), str(left)], check=False).returncode == 0:
+                break
+        self.unmount()
+        left.rename(self._image)
+        self.mount()
+
     def flip_below(self, content: bytes) -> None:
         """Damages every sector that holds `content`, below the file system; unmounts and mounts it again.
 
@@ -54,3 +74,14 @@ class LoopDisk:
                 image[place] ^= 1
                 place = image.find(content, place)
         self.mount()
+
+
+@contextmanager
+def mounted(directory: Path, kind: str) -> Iterator[LoopDisk]:
+    """A file system of 384 MiB at a directory, with its image beside that."""
+    disk = LoopDisk(directory.with_suffix(".img"), directory, kind, 384 * 2**20)
+    disk.mount()
+    try:
+        yield disk
+    finally:
+        disk.unmount()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.lock import NO_LOCKS, try_flock
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.failures import CacheBusy
 
 _MAX_BYTES = 2**20
@@ -113,11 +114,7 @@ def write_document(path: str, data: bytes | Iterable[bytes], mode: int = 0o644) 
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(directory)
 
 
 def update_document(path: str, change: Callable[[Mapping[str, object]], bytes]) -> None:

@@ -15,6 +15,7 @@ import threading
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.one_place import is_one
 from zimage_syncd.disk.tree import Ownership
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.failures import LinkOccupied
 from zimage_syncd.model.observation import LinkFacts, LinkKind
 from zimage_syncd.model.private import PARTIAL_PREFIX
@@ -143,12 +144,3 @@ def _make_directories(path: str, owner: Ownership | None) -> None:
         os.mkdir(path)
         if owner is not None:
             os.chown(path, owner.user_id, owner.group_id)
-
-
-def sync_directory(path: str) -> None:
-    """Makes the names in a directory durable; raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,9 +14,10 @@ import stat
 from collections.abc import Iterator
 
 from zimage_syncd.disk.errors import translated
-from zimage_syncd.disk.links import aside_of, make_cache_link, sync_directory
+from zimage_syncd.disk.links import aside_of, make_cache_link
 from zimage_syncd.disk.one_place import mount_of
 from zimage_syncd.disk.tree import Ownership, Tree, is_regular
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.failures import LinkOccupied, UnsafePath
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.ports import Absent, OldEntry, Other, Seen, SeenFile, SeenLink, file_stat

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from zimage_syncd.disk.errors import translated
 from zimage_syncd.disk.tree import Tree, is_link, is_regular
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.path import RelPath
 
 _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -31,6 +32,8 @@ class Quarantine:
     def keep(self, tree: Tree, path: RelPath) -> str | None:
         """Keeps what lies at `path` aside: a file or a link stays where it is, too; anything else is moved.
 
+        It is on the disk when the call returns: whoever takes its place may do so durably.
+
         Returns:
             Where it is kept; None where nothing is there.
         """
@@ -43,6 +46,7 @@ class Quarantine:
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
             if not is_regular(status) and not is_link(status):
                 os.rename(path.name, place, src_dir_fd=directory)
+                _sync_above(place, path)
                 os.fsync(directory)
                 return place
             try:
@@ -51,6 +55,9 @@ class Quarantine:
                 if error.errno not in {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
                     raise
                 shutil.copy2(tree.absolute(path), place, follow_symlinks=False)
+                if is_regular(status):
+                    _sync_file(place)
+            _sync_above(place, path)
         return place
 
     def sweep(self, days: float) -> int:
@@ -63,3 +70,21 @@ class Quarantine:
                     shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
                     removed += 1
         return removed
+
+
+def _sync_file(place: str) -> None:
+    descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_above(place: str, path: RelPath) -> None:
+    """Makes what leads to a kept `path` durable: directories of its batch, the batch, and the quarantine.
+
+    btrfs writes what was fsynced alone: a file that took its name was on the disk, and the kept one was not (seen).
+    """
+    for _ in range(len(path.parts) + 2):
+        place = os.path.dirname(place)
+        sync_directory(place)

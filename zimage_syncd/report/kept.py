@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterable
 from datetime import datetime
 
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.failures import DeviceFull, PathUnwritable
 
 STAMP = "%Y%m%dT%H%M%S"
@@ -47,6 +48,7 @@ def write_kept(place: str, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, place)
+        sync_directory(directory)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

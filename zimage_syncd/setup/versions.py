@@ -8,6 +8,8 @@ import re
 import shutil
 from dataclasses import asdict, dataclass
 
+from zimage_syncd.durability import sync_directory
+
 VERSIONS = "versions"
 PROGRAM = "program.tar"
 SETTINGS = "settings.tar"
@@ -104,9 +106,9 @@ def finish_version(making: str, about: About, sequence: int) -> str:
         file.flush()
         os.fsync(file.fileno())
     final = os.path.join(os.path.dirname(making), version_name(about, sequence))
-    _sync(making)
+    sync_directory(making)
     os.rename(making, final)
-    _sync(os.path.dirname(final))
+    sync_directory(os.path.dirname(final))
     return final
 
 
@@ -122,11 +124,3 @@ def _read_about(path: str) -> About | None:
         return About(**{name: str(document[name]) for name in About.__dataclass_fields__})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _sync(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

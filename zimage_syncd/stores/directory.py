@@ -15,12 +15,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from zimage_syncd.digest import read_pieces
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.failures import DataDiskReadOnly, DeviceFull, StoreBroken, StoreDenied, StoreMissing
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.stores import keys
 from zimage_syncd.stores.directory_upload import DirectoryUpload, begin_upload
 from zimage_syncd.stores.directory_walk import walk
-from zimage_syncd.stores.durable import make_parents, sync_directory, write_new
+from zimage_syncd.stores.durable import make_parents, write_new
 from zimage_syncd.stores.object_store import ObjectInfo, OpenUpload
 from zimage_syncd.stores.os_errors import ABSENT, failure_of, translated
 from zimage_syncd.stores.parts import Parts

@@ -6,10 +6,11 @@ import errno
 import os
 from contextlib import suppress
 
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.ports import PartBody
 from zimage_syncd.stores import keys
-from zimage_syncd.stores.durable import make_parents, sync_directory
+from zimage_syncd.stores.durable import make_parents
 from zimage_syncd.stores.os_errors import translated
 from zimage_syncd.stores.parts import Parts, pieces_of
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
+from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.path import RelPath
 
 
@@ -47,16 +48,3 @@ def make_parents(root: str, path: RelPath) -> None:
         except FileExistsError:
             continue
         sync_directory(os.path.dirname(directory))
-
-
-def sync_directory(path: str) -> None:
-    """Makes the names in a directory durable.
-
-    Raises:
-        OSError: the disk cannot.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -211,15 +211,9 @@ class Applier:
             if seed is not None:
                 with _opened(seed) as source:
                     return self._disk.begin_file(entry.path, entry.size_bytes, like=source)
-            fresh = self._disk.partial_bytes(entry.path) == 0
-            begun = self._disk.begin_file(entry.path, entry.size_bytes)
-            try:
-                if fresh and isinstance(action, Repair):
-                    self._clone_present(entry, begun)
-            except BaseException:
-                begun.close()
-                raise
-            return begun
+            if isinstance(action, Repair) and self._disk.partial_bytes(entry.path) == 0:
+                return self._begin_as_present(entry)
+            return self._disk.begin_file(entry.path, entry.size_bytes)
 
         keep_old = isinstance(action, Repair) and action.quarantine
         return Gather(
@@ -230,15 +224,25 @@ class Applier:
             keep_failed=isinstance(action, Fetch),
         )
 
-    def _clone_present(self, entry: FileEntry, begun: Partial) -> None:
+    def _begin_as_present(self, entry: FileEntry) -> Partial:
+        """A new partial with the content that is to be mended.
+
+        Where extents can be shared, nothing is preallocated: a disk without room for a second copy has room for them.
+        """
         try:
-            descriptor = self._disk.open_read(entry.path)
+            present = self._disk.open_read(entry.path)
         except FileNotFoundError:
-            return
+            return self._disk.begin_file(entry.path, entry.size_bytes)
         try:
-            begun.clone(descriptor)
+            begun = self._disk.begin_file(entry.path, entry.size_bytes, like=present)
+            try:
+                begun.clone(present)  # where they are shared by now, it finds nothing to copy
+            except BaseException:
+                begun.close()
+                raise
+            return begun
         finally:
-            os.close(descriptor)
+            os.close(present)
 
     def _record(self, files: Sequence[FileEntry], gathered: Gathered) -> None:
         """Keeps what was just proved; a finished file's time of modification is one that no later write can give it."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zimage_syncd.model.failures import NoSpace
+from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.plan import Action, Fetch, Repair
+from zimage_syncd.ports import Disk
 from zimage_syncd.work.site import Site
 
 _SPARE_BYTES = 16 * 2**20
@@ -22,9 +24,27 @@ def needed_bytes(site: Site, actions: Iterable[Action], *, linked: bool) -> int:
     """
     total = 0
     for action in actions:
-        if isinstance(action, Repair) or (isinstance(action, Fetch) and not linked):
-            total += max(0, action.entry.size_bytes - site.disk.partial_bytes(action.entry.path))
+        if isinstance(action, Repair):
+            total += _repair_bytes(site.disk, action)
+        elif isinstance(action, Fetch) and not linked:
+            total += _rest_bytes(site.disk, action.entry)
     return total
+
+
+def _repair_bytes(disk: Disk, action: Repair) -> int:
+    """A second copy of the file; where that shares the extents of the first, the chunks that are written anew."""
+    entry = action.entry
+    written = sum(entry.chunk_length(index) for index in action.chunks)
+    rest = _rest_bytes(disk, entry)
+    if written >= entry.size_bytes or not disk.can_reflink(f"{disk.root}/{entry.path}"):
+        return rest
+    # What a killed repair began may be shared to its end, or preallocated to somewhere.
+    return max(written, rest) if disk.partial_bytes(entry.path) else written
+
+
+def _rest_bytes(disk: Disk, entry: FileEntry) -> int:
+    """What the file's partial does not occupy yet."""
+    return max(0, entry.size_bytes - disk.partial_bytes(entry.path))
 
 
 def with_spare(needed_bytes: int) -> int:
