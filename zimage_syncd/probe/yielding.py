@@ -23,7 +23,7 @@ LOOK_EVERY_S = 3.0
 
 SMALLER_PX = 256
 SMALLER_STEPS = 2
-"""What `smaller` draws at most: a tenth of a second of a large card."""
+"""What `smaller` draws at most."""
 
 SPARED_BYTES = 2**30
 """Of free memory that `smaller` leaves to the others, whose own needs go up and down."""
