@@ -128,7 +128,14 @@ def test_a_place_to_restore_to_that_can_be_no_directory_is_named(machine: Machin
     assert (machine.root / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("text", ["{", "", "[]", '{"format": 2, "cache_id": "x"}', '{"format": 1, "cache_id": "a b"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"format": 2, "cache_id": "x"}',
+        *(pytest.param(text, marks=pytest.mark.long) for text in ("{", "[]", '{"format": 1, "cache_id": "a b"}')),
+    ],
+)
 def test_an_identity_that_cannot_be_understood_is_not_taken_for_none(machine: Machine, text: str) -> None:
     machine.fill()
     machine.run("backup")

@@ -92,7 +92,7 @@ def count(seaweed: S3Server, tmp_path_factory: pytest.TempPathFactory) -> int:
     return int((world.root / "count").read_text())
 
 
-@pytest.mark.parametrize("number", range(MOMENTS))
+@pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.long) for number in range(1, MOMENTS))])
 def test_a_killed_backup_leaves_nothing_open_behind_the_next_one(
     seaweed: S3Server, count: int, tmp_path: Path, number: int
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_text_encoder_saved_with_its_head_is_loaded_directly(own_tiny, request
     assert (result.outcome, result.detail, errors) == (HealthOutcome.OK, "", "")
 
 
+@pytest.mark.long  # `health` as a command does it, too, with a painter
 def test_drawn_again_it_is_the_same_and_a_zeroed_tensor_makes_another_picture(own_tiny, request_for, tmp_path):
     request_ = request_for(own_tiny, level=HealthLevel.GENERATE, side_by_side=str(tmp_path / "both.png"))
     first, _ = probe(request_)

@@ -146,7 +146,8 @@ def test_modelscopes_cache(machine: Machine) -> None:
 
 
 @pytest.mark.probe
-@pytest.mark.parametrize("library", ["huggingface", pytest.param("modelscope", marks=pytest.mark.long)])
+@pytest.mark.parametrize("library", ["huggingface", "modelscope"])
+@pytest.mark.long  # the demo draws with one, too
 def test_a_restored_pipeline_draws_offline(
     machine: Machine, tmp_path_factory: pytest.TempPathFactory, library: str
 ) -> None:
