@@ -195,6 +195,20 @@ def test_a_weight_matrix_of_nothing_but_zeros_fails_the_load(own_tiny, request_f
     assert "vae: decoder.conv_in.weight holds nothing but zeros" in result.detail
 
 
+@pytest.mark.parametrize("component", ["text_encoder", "vae"])
+def test_a_tensor_that_no_file_has_fails_the_load_and_is_named(own_tiny, request_for, component):
+    # transformers would fill it with random numbers, and draw.
+    place = Path(own_tiny, component)
+    gone = "layers.0.mlp.down_proj.weight" if component == "text_encoder" else "decoder.conv_in.weight"
+    for path in place.glob("*.safetensors"):
+        rename_tensors(str(path), lambda name: f"{name}.of_another_model" if name == gone else name)
+    for path in place.glob("*.index.json"):
+        path.write_text(path.read_text().replace(gone, f"{gone}.of_another_model"))
+    result, _ = probe(request_for(own_tiny))
+    assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
+    assert f"{component}: no file has {gone}" in result.detail
+
+
 def test_a_model_that_does_not_fit_its_configuration_fails_the_load(own_tiny, request_for):
     path = Path(own_tiny, "transformer", "config.json")
     path.write_text(path.read_text().replace('"dim": 96', '"dim": 128'))
