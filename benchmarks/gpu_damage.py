@@ -43,7 +43,9 @@ class Damage:
         self._loaded = pipeline.load(kind, directory, place)
         self._request = HealthRequest(directory, "huggingface", "", "", size_px=size, steps=steps)
         self.stored = {
-            part.name: {stored.name: stored.dtype for stored in find_weights(directory, part.name).tensors}
+            part.name: {
+                stored.name: stored.dtype for stored in find_weights(directory, part.name, part.library).tensors
+            }
             for part in index.components
         }
         self._reference = facts_of(self._draw())

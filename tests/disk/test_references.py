@@ -94,7 +94,19 @@ def test_a_document_that_cannot_be_trusted_is_passed_over(shelf: DiskReferences,
     shelf.keep(KEPT, PNG)
     place = place_of(shelf, ".json")
     place.write_text(DAMAGE[kind](place.read_text()))
+    damaged = place.read_bytes()
     assert shelf.load(KEPT.manifest_id) == ()
+    assert shelf.keep(KEPT, PNG)
+    assert len(shelf.load(KEPT.manifest_id)) == 1
+    assert place.with_name(f"{NAME}.json.unreadable").read_bytes() == damaged
+
+
+def test_documents_that_cannot_be_trusted_take_no_reference_its_room(shelf: DiskReferences) -> None:
+    place_of(shelf, "").parent.mkdir(parents=True)
+    for number in range(MAX_REFERENCES + 1):
+        place_of(shelf, "").with_name(f"{number:016x}.json").touch()
+    assert shelf.keep(KEPT, PNG)
+    assert len(shelf.load(KEPT.manifest_id)) == 1
 
 
 def test_a_picture_that_is_not_what_was_kept_is_none(shelf: DiskReferences) -> None:

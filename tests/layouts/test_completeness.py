@@ -172,7 +172,7 @@ def test_a_variant_that_was_not_asked_for_may_be_absent(cache: Path, look: Looke
 def test_listed_files_of_a_component_are_needed(cache: Path, look: Looker) -> None:
     Cached(cache, trees=True).forget("tokenizer/vocab.json")
     reason = "tokenizer/vocab.json: is missing; its publisher lists it in a component of the pipeline"
-    assert look.reasons(cache) == reason
+    assert reason in look.reasons(cache)
 
 
 def test_listed_weights_are_needed_beside_a_configuration(cache: Path, look: Looker) -> None:

@@ -143,6 +143,27 @@ def test_a_model_without_weights_is_no_tokenizer(tmp_path: Path) -> None:
     assert judged(tmp_path, files).reasons == (reason,)
 
 
+@pytest.mark.parametrize("kind", ["Qwen2Tokenizer", "Qwen2TokenizerFast", "CLIPTokenizer", "T5Tokenizer"])
+def test_a_tokenizer_without_words_lacks_them(tmp_path: Path, kind: str) -> None:
+    # transformers makes an empty one, and another picture is drawn.
+    files = {"model_index.json": model_index(part=["x", kind]), "part/tokenizer_config.json": b"{}"}
+    (reason,) = judged(tmp_path, files).reasons
+    assert reason.startswith(f"part/tokenizer.json: is missing; a {kind} has no words without")
+
+
+def test_a_tokenizer_that_makes_its_words_of_bytes_needs_none(tmp_path: Path) -> None:
+    files = {"model_index.json": model_index(part=["x", "ByT5Tokenizer"]), "part/tokenizer_config.json": b"{}"}
+    assert judged(tmp_path, files).reasons == ()
+
+
+def test_shards_whose_index_is_missing_cannot_be_loaded(tmp_path: Path) -> None:
+    shards = {f"part/model-0000{number}-of-00002.safetensors": WEIGHTS for number in (1, 2)}
+    files = {"model_index.json": model_index(part=["x", "Qwen3Model"]), "part/config.json": b"{}", **shards}
+    (reason,) = judged(tmp_path / "a", files).reasons
+    assert reason.startswith("part/model.safetensors.index.json: is missing; shards are there")
+    assert judged(tmp_path / "b", {**files, "part/model.safetensors": WEIGHTS}).reasons == ()
+
+
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
 def test_a_configuration_with_weights_is_a_list_of_its_own(tmp_path: Path, weights: str) -> None:
     answer = judged(tmp_path, {"config.json": b"{}", weights: WEIGHTS})

@@ -52,6 +52,12 @@ def dangle(directory, name):
     os.symlink("../../blobs/gone", os.path.join(directory, name))
 
 
+def pipe(directory, name):
+    """What waits for ever for whoever opens it."""
+    os.unlink(os.path.join(directory, name))
+    os.mkfifo(os.path.join(directory, name))
+
+
 SHARD = "transformer/model-2.safetensors"
 INDEX = "transformer/model.safetensors.index.json"
 
@@ -78,6 +84,9 @@ DAMAGE = {
     ),
     "pipeline index no object": ("model_index.json", lambda d: write(d, "model_index.json", b"[]")),
     "component missing": ("model_index.json", lambda d: shutil.rmtree(os.path.join(d, "transformer"))),
+    "shard a FIFO": (SHARD, lambda d: pipe(d, SHARD)),
+    "index a FIFO": (INDEX, lambda d: pipe(d, INDEX)),
+    "small file a FIFO": ("README.md", lambda d: pipe(d, "README.md")),
     "small file a dangling link": ("README.md", lambda d: dangle(d, "README.md")),
 }
 

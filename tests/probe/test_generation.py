@@ -196,6 +196,31 @@ def test_a_weight_matrix_of_nothing_but_zeros_fails_the_load(own_tiny, request_f
     assert "vae: decoder.conv_in.weight holds nothing but zeros" in result.detail
 
 
+@pytest.mark.parametrize("component", ["text_encoder", "vae"])
+def test_a_tensor_that_no_file_has_fails_the_load_and_is_named(own_tiny, request_for, component):
+    # transformers would fill it with random numbers, and draw.
+    place = Path(own_tiny, component)
+    gone = "layers.0.mlp.down_proj.weight" if component == "text_encoder" else "decoder.conv_in.weight"
+    for path in place.glob("*.safetensors"):
+        rename_tensors(str(path), lambda name: f"{name}.of_another_model" if name == gone else name)
+    for path in place.glob("*.index.json"):
+        path.write_text(path.read_text().replace(gone, f"{gone}.of_another_model"))
+    result, _ = probe(request_for(own_tiny))
+    assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
+    assert f"{component}: no file has {gone}" in result.detail
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_a_tensor_with_a_name_that_is_no_argument_is_loaded_as_the_libraries_do(own_tiny, request_for, name):
+    gone = "layers.0.mlp.down_proj.weight"
+    for path in Path(own_tiny, "text_encoder").glob("*.safetensors"):
+        rename_tensors(str(path), lambda found: name if found == gone else found)
+    index = Path(own_tiny, "text_encoder", "model.safetensors.index.json")
+    index.write_text(index.read_text().replace(f'"{gone}"', json.dumps(name)))
+    result, _ = probe(request_for(own_tiny))
+    assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
+
+
 def test_a_model_that_does_not_fit_its_configuration_fails_the_load(own_tiny, request_for):
     path = Path(own_tiny, "transformer", "config.json")
     path.write_text(path.read_text().replace('"dim": 96', '"dim": 128'))

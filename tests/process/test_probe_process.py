@@ -299,6 +299,9 @@ def test_no_secret_reaches_the_probe(probe_of, tmp_path):
         "PATH": "/usr/bin",
         "HOME": str(tmp_path),
         "CUDA_VISIBLE_DEVICES": "1",
+        "HIP_VISIBLE_DEVICES": "1",
+        "HSA_OVERRIDE_GFX_VERSION": "10.3.0",
+        "ROCR_VISIBLE_DEVICES": "1",
         "LC_ALL": "C.UTF-8",
         "HF_TOKEN": "hf_secret",
         "AWS_SECRET_ACCESS_KEY": "secret",
@@ -309,8 +312,9 @@ def test_no_secret_reaches_the_probe(probe_of, tmp_path):
     }
     script = f"import os\nwith open({str(path)!r}, 'w') as s: s.write(' '.join(sorted(os.environ)))"
     probe_of(script, environment).run(REQUEST, 60, Never())
-    assert path.read_text() == "CUDA_VISIBLE_DEVICES HOME LC_ALL PATH ZIMAGE_SYNCD_PROBE_MARK"
-    assert set(passed_on(environment)) == {"CUDA_VISIBLE_DEVICES", "HOME", "LC_ALL", "PATH"}
+    cards = {"CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION", "ROCR_VISIBLE_DEVICES"}
+    assert set(path.read_text().split()) == {*cards, "HOME", "LC_ALL", "PATH", "ZIMAGE_SYNCD_PROBE_MARK"}
+    assert set(passed_on(environment)) == {*cards, "HOME", "LC_ALL", "PATH"}
 
 
 def test_the_real_probe_reports_a_missing_snapshot(tmp_path):

@@ -41,6 +41,7 @@ def test_what_cannot_be_understood_is_passed_over_and_stays(files: HealthFiles, 
     damaged = Path(files.save(record(1)))
     damaged.write_text("{")
     (tmp_path / "health" / "notes.json").write_text("{}")
+    os.mkfifo(tmp_path / "health" / "20991124T030000-0000.json")
     files.save(record(0))
     assert files.recent(9) == [record(0)]
     assert damaged.exists()

@@ -1,7 +1,8 @@
 """References of pictures: `.zimage-syncd/references/<manifest id>/<name>.json` and `.png` on the data disk.
 
 The PNG comes first, the document second: whoever finds a document finds its picture. What is kept is never replaced;
-those of the snapshots that were looked at longest ago go when there are too many.
+those of the snapshots that were looked at longest ago go when there are too many. A document that cannot be trusted is
+no reference: it is put aside when there is one for its name, or room is needed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ MAX_SNAPSHOTS = 64
 _ID = re.compile(r"[0-9a-f]{64}")
 _DOCUMENT = ".json"
 _PICTURE = ".png"
+_ASIDE = ".unreadable"
 
 
 class DiskReferences:
@@ -34,11 +36,8 @@ class DiskReferences:
     def load(self, manifest_id: str) -> tuple[Reference, ...]:
         """Those of one snapshot that can be trusted, the oldest first, with the places of their pictures."""
         place = self._place(manifest_id)
-        found = [
-            reference
-            for name in self._names(place)
-            if (reference := _read(place, name)) is not None and reference.manifest_id == manifest_id
-        ]
+        names = self._names(place)
+        found = [reference for name in names if (reference := _read(place, name, manifest_id)) is not None]
         return tuple(sorted(found, key=lambda reference: reference.made_at)[:MAX_REFERENCES])
 
     def picture(self, reference: Reference) -> bytes | None:
@@ -56,6 +55,8 @@ class DiskReferences:
         """
         place, name = self._place(reference.manifest_id), name_of(reference.conditions)
         names = self._names(place)
+        if name in names or len(names) >= MAX_REFERENCES:
+            names = _put_aside(place, names, reference.manifest_id)
         if name in names or len(names) >= MAX_REFERENCES:
             return False
         write_document(os.path.join(place, name + _PICTURE), picture)
@@ -82,11 +83,23 @@ class DiskReferences:
                 shutil.rmtree(place, ignore_errors=True)
 
 
-def _read(place: str, name: str) -> Reference | None:
-    """A document that lies under the name of its own conditions."""
+def _put_aside(place: str, names: list[str], manifest_id: str) -> list[str]:
+    """Renames documents that cannot be trusted; returns the names of the others."""
+    good = [name for name in names if _read(place, name, manifest_id) is not None]
+    for name in set(names) - set(good):
+        document = os.path.join(place, name + _DOCUMENT)
+        with contextlib.suppress(OSError):
+            os.rename(document, document + _ASIDE)
+    return good
+
+
+def _read(place: str, name: str, manifest_id: str) -> Reference | None:
+    """A document of this snapshot that lies under the name of its own conditions."""
     data = read_bytes(os.path.join(place, name + _DOCUMENT), MAX_REFERENCE_BYTES)
     try:
         found = None if data is None else decode_reference(data, os.path.join(place, name + _PICTURE))
     except HealthDocumentInvalid:
         return None
-    return found if found is not None and name_of(found.conditions) == name else None
+    if found is None or found.manifest_id != manifest_id or name_of(found.conditions) != name:
+        return None
+    return found

@@ -7,6 +7,7 @@ one of the other configurations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 WEIGHTS = (".safetensors", ".bin", ".msgpack", ".h5", ".onnx", ".gguf", ".pt", ".pth", ".ckpt", ".pb", ".xml")
@@ -33,6 +34,17 @@ _CONFIGURATIONS = {
 }
 """Configurations, of which one suffices, by the end of a class's name; these classes have no weights."""
 
+_VOCABULARIES = {
+    "CLIPTokenizer": ("tokenizer.json", "vocab.json"),
+    "Qwen2Tokenizer": ("tokenizer.json", "vocab.json"),
+    "T5Tokenizer": ("tokenizer.json", "spiece.model"),
+}
+"""Of which one has to be there, for tokenizers that nothing else can fill. transformers 5 makes one without words where
+none is, says nothing, and another picture is drawn."""
+
+_SHARD = re.compile(r"(?P<base>model|diffusion_pytorch_model)-\d{5}-of-\d{5}\.safetensors")
+"""What the libraries read only by way of `<base>.safetensors.index.json`."""
+
 _WITHOUT_CONFIGURATION = ("OnnxRuntimeModel",)
 """Classes that keep weights alone (diffusers, onnx_utils.py)."""
 
@@ -52,11 +64,24 @@ def component_reasons(name: str, kind: str, inside: Collection[str]) -> Iterator
     if configurations is not None:
         if not any(configuration in inside for configuration in configurations):
             yield f"{name}/{configurations[0]}: is missing; model_index.json names a {kind}"
+        vocabularies = _VOCABULARIES.get(kind.removesuffix("Fast"), ())
+        if vocabularies and not any(vocabulary in inside for vocabulary in vocabularies):
+            yield f"{name}/{vocabularies[0]}: is missing; a {kind} has no words without {' or '.join(vocabularies)}"
         return
     if "config.json" not in inside and kind not in _WITHOUT_CONFIGURATION:
         yield f"{name}/config.json: is missing; model_index.json names a {kind}"
     if not any(file.endswith((*WEIGHTS, *WEIGHT_INDEXES)) for file in inside):
         yield f"{name}/: has no weights; model_index.json names a {kind}"
+    yield from _unlisted_shards(name, inside)
+
+
+def _unlisted_shards(name: str, inside: Collection[str]) -> Iterator[str]:
+    """An index that is missing, where nothing but its shards could be loaded."""
+    weights = [file for file in inside if file.endswith((*WEIGHTS, *WEIGHT_INDEXES))]
+    shards = [_SHARD.fullmatch(file) for file in weights]
+    bases = {shard["base"] for shard in shards if shard is not None}
+    if len(bases) == 1 and all(shards):
+        yield f"{name}/{bases.pop()}.safetensors.index.json: is missing; shards are there, and nothing else names them"
 
 
 def _configurations(kind: str, inside: Collection[str]) -> tuple[str, ...] | None:

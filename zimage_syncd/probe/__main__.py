@@ -23,6 +23,9 @@ EXIT_PYTHON_TOO_OLD = 5
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h."""
 
+_MAX_REASON_CHARS = 600
+"""`conclusion.first_line` gives 500; names of tensors have no bound."""
+
 _NICENESS = 5
 """Below the daemon's transfers and the user's own work."""
 
@@ -92,7 +95,9 @@ def _start_again(asked: bytes, output: int, reason: str, asked_s: float | None) 
     os.lseek(again, 0, os.SEEK_SET)
     os.dup2(again, 0)
     os.dup2(output, 1)
-    more = ["--plainly", reason, *([] if asked_s is None else ["--asked", repr(asked_s)])]
+    # It may quote a name out of a file: a NUL, or half of a surrogate pair, can be no argument.
+    told = reason[:_MAX_REASON_CHARS].encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    more = [f"--plainly={told}", *([] if asked_s is None else ["--asked", repr(asked_s)])]
     os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *sys.argv[1:], *more])  # noqa: S606
 
 

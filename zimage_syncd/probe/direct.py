@@ -6,6 +6,8 @@ The weights come from `reading.py`; here are the modules that they belong to. Wh
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,10 +51,29 @@ def plan_directly(directory: str, index: PipelineIndex) -> tuple[Weights, ...]:
         if part.library != library or part.class_name not in names:
             raise NotDirect(f"{part.name} is a {part.library}.{part.class_name}")
     try:
-        found = [find_weights(directory, part.name) for part in index.components]
+        found = [find_weights(directory, part.name, part.library) for part in index.components]
     except (WeightsUnclear, OSError, ValueError, LookupError, TypeError) as error:
         raise NotDirect(str(error)) from error
+    for part in index.components:
+        _refuse_converted(os.path.join(directory, part.name))
     return tuple(weights for weights in found if weights.tensors)
+
+
+def _refuse_converted(place: str) -> None:
+    """A model that its library changes while it loads it.
+
+    Raises:
+        NotDirect: its configuration quantizes it, or there is an adapter, which transformers and peft put into it.
+    """
+    if os.path.exists(os.path.join(place, "adapter_config.json")):
+        raise NotDirect(f"{place}: there is an adapter")
+    try:
+        with open(os.path.join(place, "config.json"), "rb") as stream:
+            settings = json.load(stream)
+    except (OSError, ValueError):
+        return  # a component without one, such as a tokenizer; of any other its class will say so
+    if isinstance(settings, dict) and settings.get("quantization_config") is not None:
+        raise NotDirect(f"{place}: its configuration quantizes it")
 
 
 def import_known() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import IO
 
 from zimage_syncd.layouts.safetensors_header import Tensor, read_safetensors
 from zimage_syncd.probe.need import Need, need_of
 from zimage_syncd.probe.shards import WeightIndex, damage_of, remarks_on
+
+_NO_FILE = "no regular file"
 
 MAX_JSON_BYTES = 2**26
 """The largest usual one, Qwen's tokenizer.json, has 11 MB."""
@@ -126,18 +131,30 @@ def _objection(directory: str, name: str, found: Examination) -> str | None:
         if name.endswith(_CONFIGURATIONS):
             found.checked_files += 1
             return _check_json(directory, name, found)
-        os.stat(path)
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return _NO_FILE
     except OSError as error:
         return error.strerror or str(error)
     return None
 
 
+def _opened(path: str) -> IO[bytes]:
+    """A regular file. Whoever opened a FIFO or a device could wait for ever.
+
+    Raises:
+        OSError: it is none, or cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    stream = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, _NO_FILE, path)
+    return stream
+
+
 def _check_weights(path: str, name: str, found: Examination) -> str | None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        tensors = read_safetensors(descriptor, os.fstat(descriptor).st_size)
-    finally:
-        os.close(descriptor)
+    with _opened(path) as stream:
+        tensors = read_safetensors(stream.fileno(), os.fstat(stream.fileno()).st_size)
     if isinstance(tensors, str):
         return tensors
     found.tensors[name] = tensors
@@ -145,7 +162,7 @@ def _check_weights(path: str, name: str, found: Examination) -> str | None:
 
 
 def _check_json(directory: str, name: str, found: Examination) -> str | None:
-    with open(os.path.join(directory, name), "rb") as stream:
+    with _opened(os.path.join(directory, name)) as stream:
         content = stream.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
         return f"larger than {MAX_JSON_BYTES} bytes"

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import inspect
+import os
 import platform
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import transformers
 
 from zimage_syncd import __version__
 from zimage_syncd.model.health import HealthOutcome, HealthRequest
-from zimage_syncd.probe.conclusion import Concluded, Progress
+from zimage_syncd.probe.conclusion import MAX_LINE_CHARS, Concluded, Progress
 from zimage_syncd.probe.device import Device
 from zimage_syncd.probe.files import PipelineIndex
 
@@ -91,18 +92,54 @@ def load(
         pipeline_class: from `find_class`.
         directory: absolute path of the snapshot.
         device: where to, and as which dtype.
+
+    Raises:
+        Concluded: load_failed, for a tensor that no file has.
     """
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     # The new name came within 0.x, where the old one still works; 1.0 will know the new one only.
     dtype_name = "torch_dtype" if diffusers.__version__.startswith("0.") else "dtype"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _missing_tensors() as missing:
         warnings.simplefilter("ignore", FutureWarning)
         pipeline = pipeline_class.from_pretrained(
             directory, local_files_only=True, use_safetensors=True, **{dtype_name: device.dtype}
         )
+    missing.extend(_unfilled(pipeline))
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise Concluded(HealthOutcome.LOAD_FAILED, f"{missing[0][:MAX_LINE_CHARS]}{more}")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device.name)
+
+
+@contextlib.contextmanager
+def _missing_tensors() -> Iterator[list[str]]:
+    """Collects what no file has of the models of transformers, which fills it with random numbers and goes on."""
+    missing: list[str] = []
+    found = transformers.PreTrainedModel.__dict__["from_pretrained"]
+
+    def noting(kind: type[object], /, *arguments: object, **named: object) -> object:
+        model, told = found.__func__(kind, *arguments, **(named | {"output_loading_info": True}))
+        computed = {name for name, _ in model.named_buffers()}
+        component = os.path.basename(str(arguments[0])) if arguments else kind.__name__
+        missing.extend(f"{component}: no file has {name}" for name in sorted(set(told["missing_keys"]) - computed))
+        return model
+
+    transformers.PreTrainedModel.from_pretrained = classmethod(noting)
+    try:
+        yield missing
+    finally:
+        transformers.PreTrainedModel.from_pretrained = found
+
+
+def _unfilled(pipeline: diffusers.DiffusionPipeline) -> Iterator[str]:
+    """The same of the models of diffusers, which leaves it without memory."""
+    for component, module in sorted(pipeline.components.items()):
+        if isinstance(module, torch.nn.Module):
+            for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+                if tensor.is_meta:
+                    yield f"{component}: no file has {name}"
 
 
 def tensors_of(pipeline: diffusers.DiffusionPipeline) -> Iterator[tuple[str, torch.Tensor, bool]]:

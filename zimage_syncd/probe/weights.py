@@ -16,8 +16,8 @@ PIECE_BYTES = 32 * 2**20
 """What a thread reads at once. Seen with 33 GB in the page cache and 16 threads: 64 MiB is no faster, and pins twice as
 much memory."""
 
-_BASE_NAMES = ("model", "diffusion_pytorch_model")
-"""transformers' and diffusers' `SAFETENSORS_WEIGHTS_NAME`, without the ending."""
+BASE_NAMES = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+"""Each library's `SAFETENSORS_WEIGHTS_NAME`, without the ending: neither looks for the other's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,13 @@ class WeightsUnclear(Exception):
     """Files in an arrangement that only the libraries themselves can make sense of; the message says which."""
 
 
-def find_weights(directory: str, component: str) -> Weights:
+def find_weights(directory: str, component: str, library: str) -> Weights:
     """Reads the headers of the files that the libraries would load for a component.
 
     Args:
         directory: absolute path of the snapshot.
         component: the component's directory in it.
+        library: whose classes load it: diffusers or transformers.
 
     Returns:
         Empty `tensors` for a component without weights, such as a tokenizer.
@@ -81,7 +82,7 @@ def find_weights(directory: str, component: str) -> Weights:
     """
     tensors: list[Tensor] = []
     pieces: list[Piece] = []
-    for path in _files(os.path.join(directory, component)):
+    for path in _files(os.path.join(directory, component), BASE_NAMES[library]):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             found = read_safetensors(descriptor, os.fstat(descriptor).st_size)
@@ -100,23 +101,22 @@ def find_weights(directory: str, component: str) -> Weights:
     return Weights(component, tuple(tensors), tuple(pieces))
 
 
-def _files(place: str) -> list[str]:
-    """The files that diffusers or transformers would take, absolute, in order."""
+def _files(place: str, base: str) -> list[str]:
+    """The files that a library whose weights have this name would take, absolute, in order."""
     present = {name for name in os.listdir(place) if name.endswith((".safetensors", ".safetensors.index.json"))}
     if not present:
         return []
-    for base in _BASE_NAMES:
-        whole, index = f"{base}.safetensors", f"{base}.safetensors.index.json"
-        if whole in present and index in present:
-            raise WeightsUnclear(f"{place}: both {whole} and {index}")
-        if whole in present:
-            return [os.path.join(place, whole)]
-        if index in present:
-            with open(os.path.join(place, index), encoding="utf-8") as stream:
-                shards = sorted(set(json.load(stream)["weight_map"].values()))
-            if not all(isinstance(shard, str) and os.path.basename(shard) == shard for shard in shards):
-                raise WeightsUnclear(f"{place}: {index} names files elsewhere")
-            return [os.path.join(place, shard) for shard in shards]
+    whole, index = f"{base}.safetensors", f"{base}.safetensors.index.json"
+    if whole in present and index in present:
+        raise WeightsUnclear(f"{place}: both {whole} and {index}")
+    if whole in present:
+        return [os.path.join(place, whole)]
+    if index in present:
+        with open(os.path.join(place, index), encoding="utf-8") as stream:
+            shards = sorted(set(json.load(stream)["weight_map"].values()))
+        if not all(isinstance(shard, str) and os.path.basename(shard) == shard for shard in shards):
+            raise WeightsUnclear(f"{place}: {index} names files elsewhere")
+        return [os.path.join(place, shard) for shard in shards]
     raise WeightsUnclear(f"{place}: weights under unusual names: {', '.join(sorted(present))}")
 
 

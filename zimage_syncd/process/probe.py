@@ -44,9 +44,11 @@ _CANNOT_START = frozenset({EXIT_PYTHON_TOO_OLD, 126, 127})
 _PASSED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
     | {"CONDA_PREFIX", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"}
+    | {"PYTORCH_HIP_ALLOC_CONF", "GPU_DEVICE_ORDINAL"}
 )
-_PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_")
-"""What torch and the CUDA driver need. Everything else stays here: tokens, keys, proxies, places of caches."""
+_PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "HIP_", "HSA_", "ROCR_")
+"""What torch and the drivers of CUDA and ROCm need, such as which cards are to be seen. Everything else stays here:
+tokens, keys, proxies, places of caches."""
 
 
 class ProbeProcess:

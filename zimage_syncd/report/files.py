@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.status import ReportRow
 from zimage_syncd.report.json_document import report_fields, to_json
-from zimage_syncd.report.kept import STAMP, free_stem, names_in, write_kept
+from zimage_syncd.report.kept import STAMP, free_stem, names_in, read_kept, write_kept
 from zimage_syncd.report.words import count
 
 _NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}-[a-z-]+\.json", re.ASCII)
@@ -54,8 +54,7 @@ class ReportFiles:
         for name in self._names()[:limit]:
             place = os.path.join(self.directory, name)
             try:
-                with open(place, "rb") as file:
-                    document = json.loads(file.read(_MAX_BYTES))
+                document = json.loads(read_kept(place, _MAX_BYTES))
                 job, findings = str(document["job"]), document["findings"]
                 at = datetime.fromisoformat(document["started_at"]).astimezone(UTC)
                 counted = [item for item in findings if item["problem"]["severity"] != "note"]

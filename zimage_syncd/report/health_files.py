@@ -8,7 +8,7 @@ import re
 
 from zimage_syncd.model.checked_json import HealthDocumentInvalid
 from zimage_syncd.model.health_record import MAX_RECORD_BYTES, HealthRecord, decode_record, encode_record
-from zimage_syncd.report.kept import free_stem, names_in, write_kept
+from zimage_syncd.report.kept import free_stem, names_in, read_kept, write_kept
 
 MAX_RECORDS = 500
 """A check a day for a year and more, of 3 kB each."""
@@ -53,8 +53,7 @@ class HealthFiles:
         found = []
         for name in self._names()[:limit]:
             try:
-                with open(os.path.join(self.directory, name), "rb") as file:
-                    found.append(decode_record(file.read(MAX_RECORD_BYTES + 1)))
+                found.append(decode_record(read_kept(os.path.join(self.directory, name), MAX_RECORD_BYTES + 1)))
             except (OSError, HealthDocumentInvalid):
                 continue
         return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -53,6 +55,19 @@ def write_kept(place: str, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise (DeviceFull if error.errno in _FULL else PathUnwritable)(place, str(error.strerror)) from error
+
+
+def read_kept(place: str, limit_bytes: int) -> bytes:
+    """The beginning of a file.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: whoever opens a FIFO could wait for ever.
+    """
+    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", place)
+        return file.read(min(limit_bytes, os.fstat(descriptor).st_size))
 
 
 def names_in(directory: str) -> list[str]:
