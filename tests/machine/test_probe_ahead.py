@@ -8,7 +8,7 @@ import pytest
 
 from tests.machine.disk import make_data_disk
 from tests.machine.guest import Guest
-from tests.machine.installation import MOUNT, Bucket, install, wait_for_cycle, wait_for_restore
+from tests.machine.installation import MOUNT, Bucket, install, wait_for_look, wait_for_restore
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(3600)]
 
@@ -24,7 +24,7 @@ def test_a_unit_that_waits_for_the_restore_s_end_is_given_the_request(
     guest.boot()
     guest.put("/etc/zimage-syncd/environment", "ZIMAGE_SYNCD__HEALTH__AFTER='[\"restore\"]'\n", 0o600)
     install(guest, full_bucket)
-    assert "data=['empty']" in wait_for_cycle(guest)
+    assert "data=['empty']" in wait_for_look(guest)
     wait_for_restore(guest)
     guest.wait_for(f"grep -l 'only files were checked' {REPORTS}/*", timeout_s=300)
     assert "ahead " in guest.check(f"grep -h 'only files were checked' {REPORTS}/*")
