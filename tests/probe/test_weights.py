@@ -1,9 +1,8 @@
 """Which bytes are which tensors: every byte of every tensor is read once, into its place, in the model's dtype."""
 
 import json
-import os
 import random
-import struct
+import subprocess
 import sys
 
 import pytest
@@ -98,65 +97,15 @@ def test_a_tensor_in_two_shards_and_eight_bit_floats_are_for_the_libraries(place
 
 
 @pytest.mark.probe
-def test_tensors_arrive_whole_converted_and_from_any_offset(place, monkeypatch):
-    import torch
-
-    from zimage_syncd.probe import reading
-    from zimage_syncd.probe.device import Device
-
-    monkeypatch.setattr(weights, "PIECE_BYTES", 512)
-    monkeypatch.setattr(reading, "PIECE_BYTES", 512)
-    generator = torch.Generator().manual_seed(3)
-    half = torch.randn(33, 7, generator=generator).to(torch.bfloat16)
-    single = torch.randn(500, generator=generator)
-    tensors = {
-        "a odd": ("U8", [3], b"abc"),  # what follows begins where no float may
-        "b half": ("BF16", [33, 7], half.view(torch.uint8).numpy().tobytes()),
-        "c single": ("F32", [500], single.view(torch.uint8).numpy().tobytes()),
-        "d number": ("F32", [], struct.pack("<f", 2.5)),
-        "e empty": ("F32", [0, 4], b""),
-        "f whole": ("I64", [2], struct.pack("<2q", -1, 2**40)),
-    }
-    write_safetensors(str(place / "model.safetensors"), tensors)
-    found = find_weights(str(place.parent), "part", "transformers")
-    assert len(found.pieces) > 4
-    read = reading.Reading([found], Device("cpu", "cpu", torch.bfloat16)).finish()["part"]
-    assert list(read) == list(tensors)
-    assert bytes(read["a odd"].tolist()) == b"abc"
-    assert torch.equal(read["b half"], half)
-    assert torch.equal(read["c single"], single.to(torch.bfloat16))
-    assert read["d number"].shape == ()
-    assert read["d number"].item() == 2.5
-    assert read["e empty"].shape == (0, 4)
-    assert read["f whole"].tolist() == [-1, 2**40]
-
-
-@pytest.mark.probe
-def test_a_file_that_ends_early_is_named(place):
-    import torch
-
-    from zimage_syncd.model.health import HealthOutcome
-    from zimage_syncd.probe.conclusion import Concluded
-    from zimage_syncd.probe.device import Device
-    from zimage_syncd.probe.reading import Reading
-
-    path = place / "model.safetensors"
-    write_safetensors(str(path), {"one": ("F32", [2500], bytes(10_000))})
-    found = find_weights(str(place.parent), "part", "transformers")
-    os.truncate(path, path.stat().st_size - 1)
-    with pytest.raises(Concluded) as caught:
-        Reading([found], Device("cpu", "cpu", torch.float32)).finish()
-    assert caught.value.outcome is HealthOutcome.LOAD_FAILED
-    assert str(path) in caught.value.detail
-    os.unlink(path)
-    with pytest.raises(Concluded, match="No such file"):
-        Reading([found], Device("cpu", "cpu", torch.float32)).finish()
+@pytest.mark.parametrize("case", ["whole", "cut off"])
+def test_tensors_arrive_whole_and_converted_or_the_file_is_named(place, case):
+    command = [sys.executable, "-m", "tests.support.reading_cases", case, str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_finding_weights_needs_no_torch():
     code = "import sys, zimage_syncd.probe.direct, zimage_syncd.probe.weights; print('torch' in sys.modules)"
-    import subprocess
-
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "False"
 
