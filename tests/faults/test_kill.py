@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,12 @@ class World:
     def half_written(self) -> list[Path]:
         hidden = [place for place in self.bucket.rglob(".*") if place.is_file()]
         return hidden + list(self.cache.rglob(".zimage-syncd-*"))
+
+    def assert_what_is_final_is_of(self, whole: Mapping[str, object]) -> None:
+        """Nothing under a final name is half, or another's."""
+        if self.cache.exists():
+            final = {path: entry for path, entry in listing(self.cache).items() if ".zimage-syncd-" not in path}
+            assert final.items() <= whole.items()
 
     def assert_no_reference_to_missing_bytes(self) -> None:
         for ref in (self.bucket / "refs").rglob("*.json"):
@@ -148,9 +155,7 @@ def test_a_killed_restore_leaves_nothing_half_and_the_next_one_ends_it(
     whole = listing(healthy.root / "original")
     killed = world.run("restore", at=moment(healthy, "restore", number))
     assert killed.returncode == -9
-    if world.cache.exists():
-        final = {path: entry for path, entry in listing(world.cache).items() if ".zimage-syncd-" not in path}
-        assert final.items() <= whole.items()
+    world.assert_what_is_final_is_of(whole)
     finished = world.run("restore")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert listing(world.cache) == whole
@@ -192,9 +197,7 @@ def test_a_restore_that_lost_its_power_leaves_nothing_half_and_the_next_one_is_t
         whole = listing(healthy.root / "original")
         assert world.run("restore", at=moment(healthy, "restore", number)).returncode == -9
         disk.cut_power()
-        if world.cache.exists():
-            final = {path: entry for path, entry in listing(world.cache).items() if ".zimage-syncd-" not in path}
-            assert final.items() <= whole.items()
+        world.assert_what_is_final_is_of(whole)
         finished = world.run("restore")
         assert finished.returncode == 0, finished.stdout + finished.stderr
         disk.cut_power()
