@@ -198,20 +198,29 @@ class GpuBench:
         self._command(self._config(), "restore")
 
     def _resets(self) -> None:
-        """From the start of the daemon to the first picture, with the data disk intact, and with only the bucket."""
+        """From the start of the daemon to the first picture, with the data disk intact, and with only the bucket.
+
+        Beside them a health check and a restore alone, which they are made of.
+        """
         config, mark = self._config(), self._place / "state" / "mark.json"
         self._command(config, "restore")
         self._daemon(config, mark.exists)  # so that a reset is one
-        for lost in ("the system disk", "both disks"):
-            for _ in range(self._runs):
-                self._reset(config, lost)
+        for _ in range(self._runs):
+            self._timed("a health check alone", config, "health")
+            self._reset(config, "the system disk")
+            self._lose_cache()
+            self._timed("a restore alone", config, "restore")
+            self._reset(config, "both disks")
+
+    def _lose_cache(self) -> None:
+        shutil.rmtree(self._home)
+        self._home.mkdir()
 
     def _reset(self, config: Path, lost: str) -> None:
         shutil.rmtree(self._place / "state", ignore_errors=True)
         (self._place / "link").unlink(missing_ok=True)
         if lost == "both disks":
-            shutil.rmtree(self._home)
-            self._home.mkdir()
+            self._lose_cache()
         reports = self._home / ".zimage-syncd" / "pictures"
         before = set(reports.glob("*.png"))
         linked_s: list[float] = []
@@ -228,6 +237,9 @@ class GpuBench:
             f" most {most_rss / 2**20:.0f} MiB, afterwards {after / 2**20:.0f}",
             flush=True,
         )
+        for line in (self._place / "daemon.log").read_text().splitlines():
+            if "(generate)" in line:
+                print(f"  {json.loads(line)['detail']}", flush=True)
 
     def _daemon(self, config: Path, done: Callable[[], bool]) -> tuple[float, int, int]:
         """Runs the daemon until something is seen: seconds until then, its most memory, and what it has 3 s later."""
