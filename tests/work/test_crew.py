@@ -61,6 +61,21 @@ def test_no_work_ends_at_once(pool: ThreadPoolExecutor) -> None:
     Crew(pool, lambda: 4, Work(0).act).work()
 
 
+def test_workers_join_while_the_others_are_at_one_long_piece(pool: ThreadPoolExecutor) -> None:
+    wanted = 1
+    together = threading.Barrier(2, timeout=30)
+
+    def meanwhile(piece: int) -> None:
+        nonlocal wanted
+        if piece < 2:
+            wanted = 2
+            together.wait()  # only somebody else at the second piece ends the first one
+
+    work = Work(2, meanwhile)
+    Crew(pool, lambda: wanted, work.act).work()
+    assert sorted(work.workers) == [0, 1]
+
+
 def test_workers_that_are_wanted_later_join(pool: ThreadPoolExecutor) -> None:
     wanted = 1
     together = threading.Barrier(4, timeout=30)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import io
+import math
+import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +38,7 @@ class Body:
         plain = getattr(self._raw, "_fp", None)
         direct = isinstance(plain, http.client.HTTPResponse) and not plain.chunked and not _is_coded(self._raw)
         self._plain = plain if direct and isinstance(plain, http.client.HTTPResponse) else None
+        self._socket: _WaitingSocket | None = None
 
     def readinto(self, room: memoryview) -> int:
         """Reads what comes within about a second; 0 at the end, or where the connection was closed before it.
@@ -51,12 +56,12 @@ class Body:
         """Fills the room, or as much of it as comes in time.
 
         `HTTPResponse.readinto` waits for the last byte, and every byte that drips in starts its timeout anew. So this
-        takes from the reader below, and keeps the count of what is left for http.client.
+        takes from what is below, and keeps the count of what is left for http.client.
         """
         until_s = self._monotonic_s() + _AT_MOST_S
         got = 0
         while got < len(room):
-            count = plain.fp.readinto1(room[got:])
+            count = self._some(plain, room[got:])
             got += count
             plain.length = (plain.length or 0) - count
             if not count or self._monotonic_s() >= until_s:
@@ -65,11 +70,64 @@ class Body:
             plain.readinto(room[:1] if plain.length else room[:0])  # reads nothing; lets go of an ended connection
         return got
 
+    def _some(self, plain: http.client.HTTPResponse, room: memoryview) -> int:
+        """What http.client's reader has read ahead, then what the socket gives."""
+        if self._socket is not None:
+            return self._socket.receive(room)
+        count: int = plain.fp.readinto1(room)
+        if len(room) > io.DEFAULT_BUFFER_SIZE:  # then its buffer is empty now: what does not fit into it goes past it
+            self._socket = _WaitingSocket.below(plain.fp, self._monotonic_s)
+        return count
+
     def close(self) -> None:
         """Lets go of it; a connection whose body was read to its end serves the next request."""
         if self._plain is not None and self._plain.isclosed():
             self._raw.release_conn()
         self._stream.close()
+
+
+class _WaitingSocket:
+    """A socket without TLS, read by one system call for each piece.
+
+    A read that gives whatever has arrived is called four to ten times for a MiB, and each time a thread waits for
+    Python's lock: with 16 threads that took longer than everything else together.
+
+    Args:
+        connection: the socket; it blocks from here on, until whoever sends the next request sets its timeout.
+        timeout_s: how long it may give nothing.
+        monotonic_s: the time, in seconds.
+    """
+
+    def __init__(self, connection: socket.socket, timeout_s: float, monotonic_s: Callable[[], float]) -> None:
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._monotonic_s = monotonic_s
+        connection.settimeout(None)
+        whole, rest = divmod(_AT_MOST_S, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(rest * 1e6)))
+
+    @classmethod
+    def below(cls, reader: Any, monotonic_s: Callable[[], float]) -> _WaitingSocket | None:  # noqa: ANN401 - as above
+        """The socket below the reader of an answer; None where there is another thing."""
+        connection = getattr(getattr(reader, "raw", None), "_sock", None)
+        if type(connection) is not socket.socket or connection.gettimeout() == 0:
+            return None
+        timeout_s = connection.gettimeout()
+        return cls(connection, math.inf if timeout_s is None else timeout_s, monotonic_s)
+
+    def receive(self, room: memoryview) -> int:
+        """Fills the room, or as much of it as comes within about a second; 0 at the end.
+
+        Raises:
+            OSError: the connection broke; TimeoutError where it gives nothing for too long.
+        """
+        until_s = self._monotonic_s() + self._timeout_s
+        while True:
+            try:
+                return self._connection.recv_into(room, 0, socket.MSG_WAITALL)
+            except BlockingIOError:
+                if self._monotonic_s() >= until_s:
+                    raise TimeoutError(f"no byte came within {self._timeout_s:g} s") from None
 
 
 def _is_coded(raw: Any) -> bool:  # noqa: ANN401 - as above

@@ -6,13 +6,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 
+_LOOK_EVERY_S = 1.0
+"""How long nobody new may be hired: a piece of work can take minutes on a slow network."""
+
 
 class Crew:
     """Works something off in the threads of a pool; used once.
 
     Args:
         pool: with as many threads as there may ever be workers.
-        wanted: how many workers there are to be now, from 1; asked after every piece of work.
+        wanted: how many workers there are to be now, from 1; asked after every piece of work, and every second.
         act: does one piece of work as the worker of this number (from 0); False where none is left.
     """
 
@@ -30,11 +33,12 @@ class Crew:
         self._hire()
         try:
             while futures := self._pending():
-                done, _ = wait(futures, return_when=FIRST_COMPLETED)
+                done, _ = wait(futures, _LOOK_EVERY_S, return_when=FIRST_COMPLETED)
                 with self._lock:
                     self._futures -= done
                 for future in done:
                     future.result()
+                self._hire()
         finally:
             self._over = True
             wait(self._pending())

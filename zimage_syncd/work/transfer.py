@@ -21,11 +21,18 @@ from zimage_syncd.work.gathering import Gather, Gathered, OpenFile, Run, first_a
 from zimage_syncd.work.pull import NotWritten
 from zimage_syncd.work.supply import Supply
 
-FIRST_WORKERS = min(16, max(4, os.cpu_count() or 1))
-"""Threads to begin with: 4 saturate a loopback server on 2 cores, 16 one on 16 cores (measured)."""
+_MANY_CORES = 8
+"""From here on handing Python's lock over costs more than a core's cache saves: 8 threads with pieces of 2 MiB are
+faster than 16, and than pieces of 1 MiB; 4 MiB would be a little faster still, and take as much memory again
+(docs/performance.md)."""
+
+_CORES = os.cpu_count() or 1
+
+FIRST_WORKERS = min(_MANY_CORES, max(4, _CORES))
+"""Threads to begin with: 4 saturate a loopback server on 2 cores, 8 one on 16 cores (measured)."""
 
 MOST_WORKERS = 32
-"""Threads at most, each with a buffer of 1 MiB: a distant store gives one connection a fraction of what it has."""
+"""Threads at most: a distant store gives one connection a fraction of what it has."""
 
 _FILES_AT_ONCE = 64
 """How many files of several chunks are open at a time; bounds descriptors, whatever a manifest holds."""
@@ -126,7 +133,9 @@ class Transfer:
                 task = next(left, None)
             if task is None:
                 return False
-            buffer = buffers.setdefault(worker, memoryview(bytearray(PIECE_BYTES)))
+            buffer = buffers.get(worker)
+            if buffer is None:
+                buffer = buffers[worker] = memoryview(bytearray(_piece_bytes(worker)))
             source = self._supply.source_for(worker)
             if isinstance(task, Run):
                 self._run(task, source, buffer)
@@ -178,3 +187,10 @@ class Transfer:
                 self._result.finished[path] = stat
         finally:
             file.partial.close()
+
+
+def _piece_bytes(worker: int, cores: int = _CORES) -> int:
+    """How large the pieces of a worker (from 0) are; all buffers together have at most 32 MiB."""
+    if cores < _MANY_CORES:
+        return PIECE_BYTES
+    return 2 * PIECE_BYTES if worker < FIRST_WORKERS else PIECE_BYTES // 4
