@@ -73,6 +73,7 @@ def read(body: Body) -> bytes:
     buffer, got = memoryview(bytearray(PIECE_BYTES)), bytearray()
     while count := body.readinto(buffer):
         got += buffer[:count]
+    assert count == 0
     body.close()
     return bytes(got)
 
@@ -106,24 +107,34 @@ def test_a_piece_that_drips_is_given_within_a_second_or_so(server: Server, pool:
     finally:
         over.set()
     assert counts[:2] == [PIECE_BYTES, PIECE_BYTES]
-    assert all(0 < count < PIECE_BYTES // 8 for count in counts[2:])
+    assert all(count and count < PIECE_BYTES // 8 for count in counts[2:])
 
 
-def test_silence_ends_at_the_timeout(server: Server, pool: urllib3.HTTPConnectionPool) -> None:
+@pytest.mark.parametrize("sent", [0, 10_000, PIECE_BYTES])
+def test_silence_is_told_every_second_and_ends_at_the_timeout(
+    server: Server, pool: urllib3.HTTPConnectionPool, sent: int
+) -> None:
     over = threading.Event()
 
     def falls_silent(connection: socket.socket) -> None:
-        connection.sendall(bytes(PIECE_BYTES))
+        connection.sendall(bytes(sent))
         over.wait(30)
 
     server.scripts = [(2**30, falls_silent)]
     body, buffer = opened(pool), memoryview(bytearray(PIECE_BYTES))
+    counts: list[int | None] = []
+
+    def listens() -> None:
+        while True:
+            counts.append(body.readinto(buffer))
+
     try:
-        assert body.readinto(buffer) == PIECE_BYTES
         with pytest.raises(TimeoutError, match=r"no byte came within 2\.5 s"):
-            body.readinto(buffer)
+            listens()
     finally:
         over.set()
+    assert sum(count or 0 for count in counts) == sent
+    assert counts[-1] is None
 
 
 def test_a_connection_that_is_closed_early_gives_what_came_and_then_nothing(

@@ -75,6 +75,9 @@ class HubRead:
                 while self._position < self._end:
                     rest = skip or self._end - self._position
                     count = self._take(body, buffer[: min(len(buffer), rest)])
+                    if count is None:
+                        yield buffer[:0]
+                        continue
                     if count == 0:
                         break
                     if skip:
@@ -149,8 +152,8 @@ class HubRead:
             raise StoreBroken(self._subject, f"Content-Range {given[:100]!r} is not understood")
         return int(match[1]), int(match[2]) + 1, None if match[3] == "*" else int(match[3])
 
-    def _take(self, body: Body, room: memoryview) -> int:
-        """Reads some bytes; 0 where the connection broke and another may be tried."""
+    def _take(self, body: Body, room: memoryview) -> int | None:
+        """Reads some bytes; 0 where the connection broke and another may be tried, None where it is silent."""
         try:
             count = body.readinto(room)
         except BREAKS as error:

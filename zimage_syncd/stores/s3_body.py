@@ -38,10 +38,14 @@ class Body:
         plain = getattr(self._raw, "_fp", None)
         direct = isinstance(plain, http.client.HTTPResponse) and not plain.chunked and not _is_coded(self._raw)
         self._plain = plain if direct and isinstance(plain, http.client.HTTPResponse) else None
-        self._socket: _WaitingSocket | None = None
+        self._socket = None if self._plain is None else _WaitingSocket.below(self._plain.fp, monotonic_s)
+        self._is_drained = False
 
-    def readinto(self, room: memoryview) -> int:
+    def readinto(self, room: memoryview) -> int | None:
         """Reads what comes within about a second; 0 at the end, or where the connection was closed before it.
+
+        Returns:
+            How many bytes; None where nothing came, and may yet.
 
         Raises:
             OSError, http.client.HTTPException: the connection broke; through urllib3 also its and botocore's errors.
@@ -52,7 +56,7 @@ class Body:
             return self._plain.readinto(room)
         return self._gather(self._plain, room[: self._plain.length])
 
-    def _gather(self, plain: http.client.HTTPResponse, room: memoryview) -> int:
+    def _gather(self, plain: http.client.HTTPResponse, room: memoryview) -> int | None:
         """Fills the room, or as much of it as comes in time.
 
         `HTTPResponse.readinto` waits for the last byte, and every byte that drips in starts its timeout anew. So this
@@ -62,6 +66,8 @@ class Body:
         got = 0
         while got < len(room):
             count = self._some(plain, room[got:])
+            if count is None:
+                return got or None
             got += count
             plain.length = (plain.length or 0) - count
             if not count or self._monotonic_s() >= until_s:
@@ -70,13 +76,14 @@ class Body:
             plain.readinto(room[:1] if plain.length else room[:0])  # reads nothing; lets go of an ended connection
         return got
 
-    def _some(self, plain: http.client.HTTPResponse, room: memoryview) -> int:
+    def _some(self, plain: http.client.HTTPResponse, room: memoryview) -> int | None:
         """What http.client's reader has read ahead, then what the socket gives."""
-        if self._socket is not None:
-            return self._socket.receive(room)
-        count: int = plain.fp.readinto1(room)
-        if len(room) > io.DEFAULT_BUFFER_SIZE:  # then its buffer is empty now: what does not fit into it goes past it
-            self._socket = _WaitingSocket.below(plain.fp, self._monotonic_s)
+        if self._socket is None:
+            return int(plain.fp.readinto1(room))
+        if self._is_drained:
+            return self._socket.heard(self._socket.receive(room))
+        count = self._socket.heard(plain.fp.readinto1(room))
+        self._is_drained = len(room) > io.DEFAULT_BUFFER_SIZE  # what does not fit into its buffer has gone past it
         return count
 
     def close(self) -> None:
@@ -102,6 +109,7 @@ class _WaitingSocket:
         self._connection = connection
         self._timeout_s = timeout_s
         self._monotonic_s = monotonic_s
+        self._heard_s = monotonic_s()
         connection.settimeout(None)
         whole, rest = divmod(_AT_MOST_S, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(rest * 1e6)))
@@ -115,19 +123,29 @@ class _WaitingSocket:
         timeout_s = connection.gettimeout()
         return cls(connection, math.inf if timeout_s is None else timeout_s, monotonic_s)
 
-    def receive(self, room: memoryview) -> int:
-        """Fills the room, or as much of it as comes within about a second; 0 at the end.
+    def receive(self, room: memoryview) -> int | None:
+        """Fills the room, or as much of it as comes within about a second; 0 at the end, None where nothing came.
 
         Raises:
-            OSError: the connection broke; TimeoutError where it gives nothing for too long.
+            OSError: the connection broke.
         """
-        until_s = self._monotonic_s() + self._timeout_s
-        while True:
-            try:
-                return self._connection.recv_into(room, 0, socket.MSG_WAITALL)
-            except BlockingIOError:
-                if self._monotonic_s() >= until_s:
-                    raise TimeoutError(f"no byte came within {self._timeout_s:g} s") from None
+        try:
+            return self._connection.recv_into(room, 0, socket.MSG_WAITALL)
+        except BlockingIOError:
+            return None
+
+    def heard(self, count: int | None) -> int | None:
+        """Notes what was read last, from the socket or a reader above it, and gives it back.
+
+        Raises:
+            TimeoutError: there has been nothing for too long.
+        """
+        now_s = self._monotonic_s()
+        if count is not None:
+            self._heard_s = now_s
+        elif now_s - self._heard_s >= self._timeout_s:
+            raise TimeoutError(f"no byte came within {self._timeout_s:g} s")
+        return count
 
 
 def _is_coded(raw: Any) -> bool:  # noqa: ANN401 - as above

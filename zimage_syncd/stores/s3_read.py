@@ -113,6 +113,9 @@ class RangeRead:
                 while self._position < self._end:
                     rest = skip or self._end - self._position
                     count = self._take(body, buffer[: min(len(buffer), rest)])
+                    if count is None:
+                        yield buffer[:0]
+                        continue
                     if count == 0:
                         break
                     if skip:
@@ -170,8 +173,8 @@ class RangeRead:
         length = answer.get("ContentLength")
         return first, self._end if length is None else first + int(length)
 
-    def _take(self, body: Body, room: memoryview) -> int:
-        """Reads some bytes; 0 where the connection broke and another may be tried."""
+    def _take(self, body: Body, room: memoryview) -> int | None:
+        """Reads some bytes; 0 where the connection broke and another may be tried, None where it is silent."""
         try:
             count = body.readinto(room)
         except BREAKS as error:
