@@ -73,7 +73,7 @@ class Proving:
         """Keeps of a check what is to be kept; returns sentences."""
         notes = [self._keep_reference(checked)] if is_first(checked) else []
         try:
-            self.records.save(record_of(checked))
+            self.records.save(record_of(checked), self._workshop.clock.now())
         except Failure as failure:
             notes.append(f"the record of the check could not be kept: {failure}")
         return notes
