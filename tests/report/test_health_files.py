@@ -66,7 +66,8 @@ def test_the_oldest_pictures_go_too_and_nothing_else(files: HealthFiles, tmp_pat
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(MAX_PICTURES + 2):
-        (pictures / f"20261124T0300{number:02d}Z-org--name-huggingface.png").touch()
+        part = "" if number < 9 else f"-{number:03d}-0123abcd"  # until then names told no more than the second
+        (pictures / f"20261124T0300{number:02d}Z{part}-org--name-huggingface.png").touch()
     (pictures / "0-holiday.png").touch()
     files.save(record(), NOW)
     left = sorted(os.listdir(pictures))
