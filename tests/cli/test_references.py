@@ -187,6 +187,21 @@ def test_after_the_loss_of_both_disks_the_picture_is_compared_with_that_of_befor
     assert likeness(artist.json("health")) == "same"
 
 
+def test_a_reference_that_was_damaged_in_the_archive_is_replaced_by_the_next_good_picture(artist: Machine) -> None:
+    """Both disks were lost, and nothing could be brought back; nor could what the next check drew be sent."""
+    artist.run("backup")
+    artist.run("health")
+    (document,) = (artist.bucket / "pictures").rglob("*.json")
+    document.write_bytes(b"{")
+    shutil.rmtree(artist.root / "data")
+    artist.cache.mkdir(parents=True)
+    assert "reference picture" not in artist.run("restore").stdout
+    checked = artist.run("health")
+    assert "1 reference picture sent to bucket" in checked.stdout
+    assert "in bucket cannot be understood: it is replaced" in checked.stderr
+    assert [document.read_bytes()] == [path.read_bytes() for path in references(artist)]
+
+
 def test_an_archive_that_takes_no_picture_is_a_note_and_the_next_backup_sends_it(artist: Machine) -> None:
     artist.run("backup")
     (artist.bucket / "pictures").write_text("in the way")
