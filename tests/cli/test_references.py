@@ -164,9 +164,22 @@ def test_status_tells_the_last_picture_its_times_and_what_became_of_them(artist:
 
 def test_a_check_that_found_no_torch_is_remembered_without_a_picture(artist: Machine) -> None:
     artist.write_config('[health]\npython = "/no/such/python"')
-    artist.run("health", "--level", "generate", expected=2)
+    assert artist.json("health", "--level", "generate", expected=2)["notes"] == []
     (row,) = artist.json("status", expected=2)["status"]["health"]
     assert (row["outcome"], row["picture"], row["first_image_s"]) == ("missing_extra", "", None)
+
+
+@pytest.mark.parametrize(("level", "exit_code"), [("auto", 0), ("load", 2)])
+def test_a_check_without_torch_tells_when_there_was_some(artist: Machine, level: str, exit_code: int) -> None:
+    artist.run("health")
+    (row,) = artist.json("status", expected=2)["status"]["health"]
+    artist.write_config('[health]\npython = "/no/such/python"')
+    at = row["at"][:16].replace("T", " ")
+    said = f"torch 2.13.0 was there for the check of {at} UTC: it may have been on a disk that was reset"
+    for _ in range(2):
+        document = artist.json("health", "--level", level, expected=exit_code)
+        assert document["notes"] == [said]
+        assert "/no/such/python" in document["results"][0]["result"]["detail"]
 
 
 def test_records_that_cannot_be_kept_are_a_note(artist: Machine) -> None:

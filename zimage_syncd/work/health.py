@@ -113,7 +113,7 @@ def check_health(
         if problem is not None:
             findings.append(Finding(problem, str(snapshot.key), result.detail))
     elapsed_s = site.clock.monotonic_s() - started_s
-    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings), tuple(notes))
+    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings), tuple(dict.fromkeys(notes)))
     return HealthReport(report, tuple(results))
 
 
