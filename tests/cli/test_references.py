@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,24 @@ pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.probe
 
 
+SETTLED_S = 2.1
+"""The ledger does not record what changed less than 2 s before."""
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Caches in which nothing has changed for long enough; a directory that is moved changes none of its files."""
+    stock = [tmp_path_factory.mktemp("settled") for _ in range(40)]
+    for place in stock:
+        hf_snapshot(place, pipeline_files())
+    time.sleep(SETTLED_S)
+    return iter(stock)
+
+
 @pytest.fixture
-def artist(machine: Machine) -> Machine:
+def artist(machine: Machine, settled: Iterator[Path]) -> Machine:
     """A machine with a snapshot, a bucket, and the painter."""
-    hf_snapshot(machine.cache, pipeline_files())
-    time.sleep(2.1)  # the ledger does not record what changed less than 2 s before
+    next(settled).rename(machine.cache)
     python = painter(machine.root)
     machine.write_config(f'[backup]\nto = ["bucket"]\n[health]\npython = "{python}"\nsize_px = 64\ndevice = "cpu"')
     return machine
@@ -228,7 +242,7 @@ def test_an_archive_that_takes_no_picture_is_a_note_and_the_next_backup_sends_it
 def test_on_a_read_only_data_disk_the_check_is_done_and_nothing_is_kept(machine: Machine, data_disk: LoopDisk) -> None:
     machine.cache.mkdir(parents=True, exist_ok=True)
     hf_snapshot(machine.cache, pipeline_files())
-    time.sleep(2.1)
+    time.sleep(SETTLED_S)
     python = painter(machine.root)
     mount = f'mount = "{machine.root}/data"'
     machine.write_config(f'[backup]\nto = ["bucket"]\n[health]\npython = "{python}"\nsize_px = 64', cache=mount)

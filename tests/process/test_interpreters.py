@@ -155,13 +155,15 @@ def test_damaged_files_are_told_all_the_same(asked: HealthRequest) -> None:
 
 
 @pytest.mark.probe
-def test_an_installation_without_torch_draws_with_the_environment_that_has_it(bare: str, tmp_path: Path) -> None:
+def test_an_installation_without_torch_draws_with_the_environment_that_has_it(
+    bare: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     pytest.importorskip("torch")
     import blake3
 
-    from tests.support.tiny_pipeline import tiny_pipeline
+    from tests.support.tiny_pipeline import shared_pipeline
 
-    model = tiny_pipeline(str(tmp_path / "tiny"))
+    model = shared_pipeline(tmp_path_factory)
     # What the program itself needs on the way to the probe, and nothing else of this environment.
     packages = tmp_path / "packages"
     packages.mkdir()
