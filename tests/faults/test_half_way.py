@@ -86,7 +86,7 @@ class World:
         return len(self.server.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", []))
 
 
-@pytest.mark.parametrize("chunks", [16, pytest.param(96, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("chunks", [24, pytest.param(96, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_what_was_transferred_before_a_kill_is_not_transferred_again(
     seaweed: S3Server, tmp_path: Path, chunks: int
 ) -> None:
