@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.notify import open_manager
-from zimage_syncd.daemon.proving import PROVE
+from zimage_syncd.daemon.owed_check import PROVE
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.service import Service
 from zimage_syncd.daemon.state import Change, LastRuns, schedule_path

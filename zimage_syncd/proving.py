@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from zimage_syncd.disk.document import read_bytes
 from zimage_syncd.model.failures import Failure, Stopped
-from zimage_syncd.model.health import HealthLevel, WhenBusy
+from zimage_syncd.model.health import HealthLevel, WhenBusy, lacks_libraries
 from zimage_syncd.model.picture import MAX_PICTURE_BYTES
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.status import HealthReport
@@ -17,12 +17,15 @@ from zimage_syncd.report.health_files import HealthFiles
 from zimage_syncd.wiring import Workshop
 from zimage_syncd.work.carry import send_references
 from zimage_syncd.work.health import HealthSettings, check_health
-from zimage_syncd.work.reference import Checked, is_first, record_of, reference_of, why_unfit
+from zimage_syncd.work.reference import Checked, is_first, record_of, reference_of, when_there_was_torch, why_unfit
 from zimage_syncd.work.site import Site
 
 _FULL_SIZE_PX = 1024
 _FULL_STEPS = 9
 """What Z-Image-Turbo's authors recommend (model card): 1024 px, 9 steps, guidance 0.0."""
+
+_RECORDS_READ = 60
+"""To find out whether there was torch: weeks of daily checks."""
 
 
 class Proving:
@@ -71,9 +74,13 @@ class Proving:
 
     def _keep(self, checked: Checked) -> list[str]:
         """Keeps of a check what is to be kept; returns sentences."""
+        now = self._workshop.clock.now()
         notes = [self._keep_reference(checked)] if is_first(checked) else []
+        if lacks_libraries(checked.request, checked.result):
+            before = when_there_was_torch(self.records.recent(_RECORDS_READ, now))
+            notes.extend([before] if before else [])
         try:
-            self.records.save(record_of(checked))
+            self.records.save(record_of(checked), now)
         except Failure as failure:
             notes.append(f"the record of the check could not be kept: {failure}")
         return notes

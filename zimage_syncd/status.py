@@ -135,6 +135,7 @@ def collect_status(workshop: Workshop, reports: ReportFiles, health: HealthFiles
             findings.append(finding_of(failure))
     stores = [_store_row(workshop, name, findings) for name in workshop.config.stores]
     targets = {link.path: link.target or str(link.kind) for link in seen.links}
+    now = workshop.clock.now()
     return Status(
         cache_dir=seen.cache_dir,
         mount=seen.mount,
@@ -149,7 +150,7 @@ def collect_status(workshop: Workshop, reports: ReportFiles, health: HealthFiles
         lock_holder=lock_holder(workshop.state_directory, workshop.lease.room) or "",
         last_reports=tuple(reports.recent(_REPORTS_SHOWN)),
         findings=tuple(findings),
-        health=rows_of(health.recent(_CHECKS_READ)),
+        health=rows_of(health.recent(_CHECKS_READ, now), now),
     )
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,24 @@ pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.probe
 
 
+SETTLED_S = 2.1
+"""The ledger does not record what changed less than 2 s before."""
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Caches in which nothing has changed for long enough; a directory that is moved changes none of its files."""
+    stock = [tmp_path_factory.mktemp("settled") for _ in range(40)]
+    for place in stock:
+        hf_snapshot(place, pipeline_files())
+    time.sleep(SETTLED_S)
+    return iter(stock)
+
+
 @pytest.fixture
-def artist(machine: Machine) -> Machine:
+def artist(machine: Machine, settled: Iterator[Path]) -> Machine:
     """A machine with a snapshot, a bucket, and the painter."""
-    hf_snapshot(machine.cache, pipeline_files())
-    time.sleep(2.1)  # the ledger does not record what changed less than 2 s before
+    next(settled).rename(machine.cache)
     python = painter(machine.root)
     machine.write_config(f'[backup]\nto = ["bucket"]\n[health]\npython = "{python}"\nsize_px = 64\ndevice = "cpu"')
     return machine
@@ -164,9 +178,22 @@ def test_status_tells_the_last_picture_its_times_and_what_became_of_them(artist:
 
 def test_a_check_that_found_no_torch_is_remembered_without_a_picture(artist: Machine) -> None:
     artist.write_config('[health]\npython = "/no/such/python"')
-    artist.run("health", "--level", "generate", expected=2)
+    assert artist.json("health", "--level", "generate", expected=2)["notes"] == []
     (row,) = artist.json("status", expected=2)["status"]["health"]
     assert (row["outcome"], row["picture"], row["first_image_s"]) == ("missing_extra", "", None)
+
+
+@pytest.mark.parametrize(("level", "exit_code"), [("auto", 0), ("load", 2)])
+def test_a_check_without_torch_tells_when_there_was_some(artist: Machine, level: str, exit_code: int) -> None:
+    artist.run("health")
+    (row,) = artist.json("status", expected=2)["status"]["health"]
+    artist.write_config('[health]\npython = "/no/such/python"')
+    at = row["at"][:16].replace("T", " ")
+    said = f"torch 2.13.0 was there for the check of {at} UTC: it may have been on a disk that was reset"
+    for _ in range(2):
+        document = artist.json("health", "--level", level, expected=exit_code)
+        assert document["notes"] == [said]
+        assert "/no/such/python" in document["results"][0]["result"]["detail"]
 
 
 def test_records_that_cannot_be_kept_are_a_note(artist: Machine) -> None:
@@ -187,6 +214,21 @@ def test_after_the_loss_of_both_disks_the_picture_is_compared_with_that_of_befor
     assert likeness(artist.json("health")) == "same"
 
 
+def test_a_reference_that_was_damaged_in_the_archive_is_replaced_by_the_next_good_picture(artist: Machine) -> None:
+    """Both disks were lost, and nothing could be brought back; nor could what the next check drew be sent."""
+    artist.run("backup")
+    artist.run("health")
+    (document,) = (artist.bucket / "pictures").rglob("*.json")
+    document.write_bytes(b"{")
+    shutil.rmtree(artist.root / "data")
+    artist.cache.mkdir(parents=True)
+    assert "reference picture" not in artist.run("restore").stdout
+    checked = artist.run("health")
+    assert "1 reference picture sent to bucket" in checked.stdout
+    assert "in bucket cannot be understood: it is replaced" in checked.stderr
+    assert [document.read_bytes()] == [path.read_bytes() for path in references(artist)]
+
+
 def test_an_archive_that_takes_no_picture_is_a_note_and_the_next_backup_sends_it(artist: Machine) -> None:
     artist.run("backup")
     (artist.bucket / "pictures").write_text("in the way")
@@ -200,7 +242,7 @@ def test_an_archive_that_takes_no_picture_is_a_note_and_the_next_backup_sends_it
 def test_on_a_read_only_data_disk_the_check_is_done_and_nothing_is_kept(machine: Machine, data_disk: LoopDisk) -> None:
     machine.cache.mkdir(parents=True, exist_ok=True)
     hf_snapshot(machine.cache, pipeline_files())
-    time.sleep(2.1)
+    time.sleep(SETTLED_S)
     python = painter(machine.root)
     mount = f'mount = "{machine.root}/data"'
     machine.write_config(f'[backup]\nto = ["bucket"]\n[health]\npython = "{python}"\nsize_px = 64', cache=mount)

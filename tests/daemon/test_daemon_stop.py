@@ -17,7 +17,7 @@ from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES
 
 SHARDS = 3
-CHUNKS_A_SHARD = 8
+CHUNKS_A_SHARD = 5
 BEFORE_BYTES = 6 * CHUNK_BYTES
 """What has arrived when the signal comes: some chunks are whole."""
 MOST_S = 2.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,8 @@ from tests.support.pictures import AT, record
 from zimage_syncd.decide.trend import LEAST_EARLIER, MOST_EARLIER, rows_of, trends_of
 from zimage_syncd.model.health import HealthLevel, HealthOutcome
 from zimage_syncd.model.picture import Comparison, Likeness
+
+NOW = AT + timedelta(days=1)
 
 
 def history(last_s: float, *earlier: float, **changes: object) -> list:
@@ -84,7 +87,7 @@ def test_without_a_stage_of_denoising_only_the_whole_is_told() -> None:
 def test_a_row_tells_the_last_check_and_the_last_picture() -> None:
     drawn = history(20.0, 10.0, 10.0, 10.0)
     failed = record(9, 1.0, outcome=HealthOutcome.NO_GPU, level=HealthLevel.FILES, picture="", detail="no CUDA device")
-    (row,) = rows_of([failed, *drawn])
+    (row,) = rows_of([failed, *drawn], NOW)
     assert (row.at, row.outcome, row.level, row.detail) == (failed.at, "no_gpu", "files", "no CUDA device")
     assert (row.picture, row.picture_at, row.picture_outcome) == ("/pictures/3.png", drawn[0].at, "ok")
     assert (row.first_image_s, row.step_s, row.peak_memory_bytes) == (20.0, 1.0, 23_300_000_000)
@@ -92,13 +95,13 @@ def test_a_row_tells_the_last_check_and_the_last_picture() -> None:
 
 
 def test_a_snapshot_that_never_drew_has_no_picture() -> None:
-    (row,) = rows_of([record(picture="", level=HealthLevel.FILES)])
+    (row,) = rows_of([record(picture="", level=HealthLevel.FILES)], NOW)
     assert (row.picture, row.picture_at, row.first_image_s, row.trends) == ("", None, None, ())
 
 
 def test_a_different_picture_names_the_one_of_both() -> None:
     both = Comparison(Likeness.DIFFERENT, 0.7, AT, "/pictures/both.png")
-    (row,) = rows_of([record(outcome=HealthOutcome.DIFFERENT_PICTURE, comparison=both)])
+    (row,) = rows_of([record(outcome=HealthOutcome.DIFFERENT_PICTURE, comparison=both)], NOW)
     assert (row.likeness, row.side_by_side, row.picture_outcome) == (
         "different",
         "/pictures/both.png",
@@ -107,5 +110,5 @@ def test_a_different_picture_names_the_one_of_both() -> None:
 
 
 def test_every_snapshot_has_a_row_of_its_own() -> None:
-    rows = rows_of([record(2, snapshot="b"), record(1, snapshot="a"), record(0, snapshot="b")])
+    rows = rows_of([record(2, snapshot="b"), record(1, snapshot="a"), record(0, snapshot="b")], NOW)
     assert [(row.snapshot, row.at) for row in rows] == [("a", record(1).at), ("b", record(2).at)]

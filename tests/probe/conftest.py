@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 
 import pytest
 
 from tests.support.safetensors_edit import write_safetensors
-from tests.support.tiny_pipeline import tiny_pipeline
+from tests.support.tiny_pipeline import shared_pipeline
 from zimage_syncd.model.health import HealthRequest
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> str:
     """The tiny pipeline's directory, shared by all test processes of this run. Not to be written to."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return tiny_pipeline(str(shared / "tiny-pipeline"))
+    return shared_pipeline(tmp_path_factory)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def imported(process):
         if state == "S" and used_s > 0.5 and before == used_s:
             return
         before = used_s if state == "S" else None
-        time.sleep(1)
+        time.sleep(0.4)
     raise AssertionError("it does not come to rest")
 
 

@@ -196,7 +196,7 @@ def test_a_weight_matrix_of_nothing_but_zeros_fails_the_load(own_tiny, request_f
     assert "vae: decoder.conv_in.weight holds nothing but zeros" in result.detail
 
 
-@pytest.mark.parametrize("component", ["text_encoder", "vae"])
+@pytest.mark.parametrize("component", ["text_encoder", pytest.param("vae", marks=pytest.mark.long)])
 def test_a_tensor_that_no_file_has_fails_the_load_and_is_named(own_tiny, request_for, component):
     # transformers would fill it with random numbers, and draw.
     place = Path(own_tiny, component)
@@ -210,7 +210,7 @@ def test_a_tensor_that_no_file_has_fails_the_load_and_is_named(own_tiny, request
     assert f"{component}: no file has {gone}" in result.detail
 
 
-@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+@pytest.mark.parametrize("name", [pytest.param("a\0b", marks=pytest.mark.long), "\ud800"])
 def test_a_tensor_with_a_name_that_is_no_argument_is_loaded_as_the_libraries_do(own_tiny, request_for, name):
     gone = "layers.0.mlp.down_proj.weight"
     for path in Path(own_tiny, "text_encoder").glob("*.safetensors"):

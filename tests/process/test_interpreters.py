@@ -62,6 +62,21 @@ def test_what_needs_torch_is_missing_extra_without_it(bare: str, asked: HealthRe
     assert result.detail.startswith(f"{TEXT}; not installed in ")
 
 
+def in_a_unit(tmp_path: Path, python: str, monkeypatch: pytest.MonkeyPatch, before: str = ":") -> UnitProbe:
+    """A service manager that does with zimage-syncd-probe@.service what systemd does with it, `before` first."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        "#!/bin/sh\n"
+        f'place={tmp_path}/$(echo "$2" | sed "s/.*@//; s/.service//")\n. "$place.environment"\n{before}\n'
+        '/usr/bin/env "$ZIMAGE_SYNCD_PROBE_PYTHON" "$ZIMAGE_SYNCD_PROBE_PROGRAM"'
+        ' < "$place.request" > "$place.answer" 2> "$place.errors" || {\n'
+        '    echo "Job for $2 failed because the control process exited with error code." >&2; exit 1\n}\n'
+    )
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return UnitProbe(python, os.environ, "zimage-syncd-probe", str(tmp_path))
+
+
 def broken(tmp_path: Path, status: int) -> str:
     place = tmp_path / "python"
     place.write_text(f"#!/bin/sh\necho libpython3.11.so.1.0: cannot open shared object file >&2\nexit {status}\n")
@@ -76,21 +91,50 @@ def test_where_the_interpreter_was_reset_away_auto_checks_files_with_its_own(
     python = {"library gone": broken(tmp_path, 127), "too old": broken(tmp_path, 5)}.get(kind, "/gone/bin/python")
     probe: ProbeProcess | UnitProbe = ProbeProcess(python, os.environ)
     if kind == "in a unit":
-        systemctl = tmp_path / "systemctl"
-        systemctl.write_text(
-            "#!/bin/sh\n"
-            f'place={tmp_path}/$(echo "$2" | sed "s/.*@//; s/.service//")\n. "$place.environment"\n'
-            '"$ZIMAGE_SYNCD_PROBE_PYTHON" "$ZIMAGE_SYNCD_PROBE_PROGRAM"'
-            ' < "$place.request" > "$place.answer" 2> "$place.errors"\n'
-        )
-        systemctl.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        probe = UnitProbe(python, os.environ, "zimage-syncd-probe", str(tmp_path))
+        probe = in_a_unit(tmp_path, python, monkeypatch)
     result = probe.run(asked, 60, Never())
     assert (result.outcome, result.level) == (HealthOutcome.OK, HealthLevel.FILES)
     assert result.detail.startswith(f"only files were checked, with {sys.executable}: ")
     assert (python if python.startswith("/gone") else "the interpreter cannot be used") in result.detail
     assert result.checked_files == 3
+
+
+FOREIGN = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + b"\x02\0\xff\xf0\x01".ljust(48, b"\0")
+"""The header of a program for a kind of machine that there is none of (e_machine in elf(5))."""
+
+UNSTARTABLE = {
+    "no permission": "Permission denied; make it executable, on a file system that is not mounted noexec",
+    "another machine's": "Exec format error; it is of another kind of machine, or no program: name one of this machine",
+    "its own interpreter gone": "No such file or directory",
+    "only in the unit": "the health check's unit cannot start it (/usr/bin/env: ",
+}
+
+
+@pytest.mark.parametrize("level", [HealthLevel.AUTO, HealthLevel.LOAD])
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [*((kind, "in a unit") for kind in UNSTARTABLE), *((kind, "as a child") for kind in list(UNSTARTABLE)[:-1])],
+)
+def test_an_interpreter_that_is_there_and_cannot_be_started_is_named_with_the_remedy(
+    tmp_path: Path, asked: HealthRequest, kind: str, where: str, level: HealthLevel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a unit it was `crashed`: env(1) fails there, and all that systemd tells is that the job failed."""
+    python = tmp_path / "python"
+    content = {"another machine's": FOREIGN, "its own interpreter gone": b"#!/gone\n"}
+    python.write_bytes(content.get(kind, b"#!/bin/sh\n"))
+    python.chmod(0o644 if kind == "no permission" else 0o755)
+    probe: ProbeProcess | UnitProbe = ProbeProcess(str(python), os.environ)
+    if where == "in a unit":
+        hidden = f"chmod 644 {python}; trap 'chmod 755 {python}' EXIT"
+        before = hidden if kind == "only in the unit" else ":"
+        probe = in_a_unit(tmp_path, str(python), monkeypatch, before)
+    result = probe.run(replace(asked, level=level), 60, Never())
+    assert f"{python}: {UNSTARTABLE[kind]}" in result.detail
+    if level is HealthLevel.AUTO:
+        assert (result.outcome, result.level, result.checked_files) == (HealthOutcome.OK, HealthLevel.FILES, 3)
+        assert result.detail.startswith(f"only files were checked, with {sys.executable}: ")
+    else:
+        assert (result.outcome, result.level) == (HealthOutcome.MISSING_EXTRA, level)
 
 
 @pytest.mark.parametrize("level", MORE)
@@ -111,13 +155,15 @@ def test_damaged_files_are_told_all_the_same(asked: HealthRequest) -> None:
 
 
 @pytest.mark.probe
-def test_an_installation_without_torch_draws_with_the_environment_that_has_it(bare: str, tmp_path: Path) -> None:
+def test_an_installation_without_torch_draws_with_the_environment_that_has_it(
+    bare: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     pytest.importorskip("torch")
     import blake3
 
-    from tests.support.tiny_pipeline import tiny_pipeline
+    from tests.support.tiny_pipeline import shared_pipeline
 
-    model = tiny_pipeline(str(tmp_path / "tiny"))
+    model = shared_pipeline(tmp_path_factory)
     # What the program itself needs on the way to the probe, and nothing else of this environment.
     packages = tmp_path / "packages"
     packages.mkdir()

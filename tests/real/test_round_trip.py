@@ -16,7 +16,7 @@ from tests.support.hf_hub import LoopbackHfHub, etag
 from tests.support.hub_clients import client_environment, hf_command, hf_download, modelscope_download, run_client
 from tests.support.machine import Machine
 from tests.support.modelscope_hub import LoopbackModelScopeHub
-from tests.support.tiny_pipeline import tiny_pipeline
+from tests.support.tiny_pipeline import shared_pipeline
 from tests.support.tiny_safetensors import pipeline_files
 
 _SHARE = """
@@ -151,7 +151,7 @@ def test_modelscopes_cache(machine: Machine) -> None:
 def test_a_restored_pipeline_draws_offline(
     machine: Machine, tmp_path_factory: pytest.TempPathFactory, library: str
 ) -> None:
-    files = read_files(Path(tiny_pipeline(tmp_path_factory.getbasetemp().parent / "tiny-pipeline")))
+    files = read_files(Path(shared_pipeline(tmp_path_factory)))
     if library == "huggingface":
         with LoopbackHfHub({"org/pipe": files}) as hub:
             hf_download(machine.cache, hub.endpoint, {"repo_id": "org/pipe"})

@@ -142,6 +142,41 @@ def test_what_cannot_be_trusted_is_refused(desk, kind):
         archive.reference(MANIFEST, NAME)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in UNTRUSTED if "picture" not in kind])
+def test_a_document_that_cannot_be_trusted_is_replaced_the_picture_first(desk, kind):
+    """It was there, so nothing ever took its place."""
+    archive = desk.archive()
+    archive.put_reference(MANIFEST, KEPT, PNG)
+    assert archive.understands_reference(MANIFEST, NAME)
+    UNTRUSTED[kind](desk.store)
+    assert not archive.understands_reference(MANIFEST, NAME)
+    desk.store.log.clear()
+    later = kept(b"other")
+    assert archive.put_reference(MANIFEST, later, b"other")
+    written = [key for operation, key in desk.store.log if operation in {"put", "create"}]
+    assert written == [picture_file(PLACE, later.picture_sha256), DOCUMENT]
+    assert archive.reference(MANIFEST, NAME) == (later, b"other")
+    assert not archive.put_reference(MANIFEST, KEPT, PNG)
+
+
+def test_it_is_replaced_also_where_there_are_as_many_as_can_be(desk):
+    archive = desk.archive()
+    for seed in range(MAX_REFERENCES):
+        archive.put_reference(MANIFEST, kept(seed=seed), PNG)
+    name = name_of(kept(seed=3).conditions)
+    desk.store.put(picture_document(PLACE, name), b"{")
+    assert archive.put_reference(MANIFEST, kept(seed=3), PNG)
+    assert archive.understands_reference(MANIFEST, name)
+
+
+def test_no_picture_is_read_to_tell_whether_a_document_can_be_trusted(desk):
+    archive = desk.archive()
+    archive.put_reference(MANIFEST, KEPT, PNG)
+    desk.store.log.clear()
+    archive.understands_reference(MANIFEST, NAME)
+    assert [key for operation, key in desk.store.log] == [DOCUMENT]
+
+
 @pytest.mark.parametrize("key", [DOCUMENT, FILE])
 def test_what_is_gone_is_missing(desk, key):
     archive = desk.archive()

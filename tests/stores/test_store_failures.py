@@ -82,7 +82,7 @@ def test_valid_credentials_that_may_do_nothing_here_are_denied(seaweed: S3Server
 
 def test_a_closed_port_is_unreachable(seaweed: S3Server) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
-    store = S3Store(seaweed.settings("some-bucket", endpoint_url=url, max_attempts=1))
+    store = S3Store(seaweed.settings("some-bucket", endpoint_url=url, max_attempts=1), sleep=lambda _seconds: None)
     assert_all_fail(store, StoreUnreachable, "some-bucket", url)
     with pytest.raises(StoreUnreachable):
         store.head("a")
@@ -91,7 +91,8 @@ def test_a_closed_port_is_unreachable(seaweed: S3Server) -> None:
 def test_a_server_that_does_not_speak_is_unreachable(seaweed: S3Server) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        store = S3Store(seaweed.settings("some-bucket", endpoint_url=url, max_attempts=1, read_timeout_s=0.2))
+        settings = seaweed.settings("some-bucket", endpoint_url=url, max_attempts=1, read_timeout_s=0.2)
+        store = S3Store(settings, sleep=lambda _seconds: None)
         with pytest.raises(StoreUnreachable, match="ReadTimeout"):
             store.check()
 

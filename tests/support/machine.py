@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import forked
 from tests.support.caches import hf_snapshot, modelscope_snapshot
 from tests.support.tiny_safetensors import pipeline_files
+
+_PROGRAM = [sys.executable, "-m", "zimage_syncd"]
 
 
 @dataclass
@@ -55,24 +58,23 @@ class Machine:
 
     def command(self, *arguments: str, config: bool = True) -> list[str]:
         named = ["--config", str(self.config)] if config else []
-        return [sys.executable, "-m", "zimage_syncd", *named, *arguments]
+        return [*_PROGRAM, *named, *arguments]
 
     def run(
         self, *arguments: str, expected: int | None = 0, config: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        finished = subprocess.run(
-            self.command(*arguments, config=config),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.root,
-            env={**self.environment(**environment), "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
+        finished = self._run(self.command(*arguments, config=config), self.environment(**environment))
         assert "Traceback" not in finished.stderr, finished.stderr
         assert "hf_verysecret" not in finished.stdout + finished.stderr
         if expected is not None:
             assert finished.returncode == expected, finished.stdout + finished.stderr
         return finished
+
+    def _run(self, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        if command[: len(_PROGRAM)] == _PROGRAM and forked.can_fork(environment):
+            return forked.run(command[len(_PROGRAM) :], environment, self.root)
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.root, env=environment)
 
     def run_as_nobody_special(self, *arguments: str, expected: int | None) -> subprocess.CompletedProcess[str]:
         """As a user whom permissions bind: root without its capabilities, who still finds the interpreter."""

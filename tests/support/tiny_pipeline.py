@@ -6,9 +6,17 @@ import os
 import subprocess
 import sys
 
+import pytest
 from filelock import FileLock
 
 DONE = ".built"
+
+
+def shared_pipeline(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The one that all processes of a run share. Not to be written to."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return tiny_pipeline(str(shared / "tiny-pipeline"))
 
 
 def tiny_pipeline(directory: str) -> str:

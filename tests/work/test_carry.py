@@ -155,6 +155,36 @@ def test_one_that_cannot_be_trusted_is_passed_over(bench: Bench, archive: Object
         assert any("could not be brought back" in note for note in bench.monitor.notes)
 
 
+def test_one_that_an_archive_cannot_tell_what_it_is_is_replaced_by_that_of_the_data_disk(
+    bench: Bench, archive: ObjectArchive
+) -> None:
+    with recorded(bench, archive) as kept:
+        back_up(bench, archive)
+        manifest, name = archive.manifest(kept.manifest_id), name_of(kept.conditions)
+        (damaged,) = (bench.directory / "bucket" / "pictures").rglob(f"{name}.json")
+        damaged.write_bytes(b"{")
+        (row,) = back_up(bench, archive).snapshots
+        assert row.detail.endswith("; 1 reference picture sent to bucket")
+        assert archive.reference(manifest, name) == (kept, PNG)
+        said = f"reference {name} of {manifest.key} in bucket cannot be understood: it is replaced"
+        assert bench.monitor.notes.count(said) == 1
+        back_up(bench, archive)
+        assert bench.monitor.notes.count(said) == 1
+
+
+def test_one_that_nothing_can_replace_stays(bench: Bench, archive: ObjectArchive) -> None:
+    with recorded(bench, archive) as kept:
+        back_up(bench, archive)
+        (damaged,) = (bench.directory / "bucket" / "pictures").rglob("*.json")
+        damaged.write_bytes(b"{")
+        (found,) = bench.references.load(kept.manifest_id)
+        with open(found.picture, "wb") as file:
+            file.write(b"other")
+        assert "reference" not in back_up(bench, archive).snapshots[0].detail
+        assert damaged.read_bytes() == b"{"
+        assert not [note for note in bench.monitor.notes if "replaced" in note]
+
+
 def test_a_store_that_has_none_is_followed_by_the_next(bench: Bench, archive: ObjectArchive, fickle: Fickle) -> None:
     with recorded(bench, archive) as kept:
         back_up(bench, archive)

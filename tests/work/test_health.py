@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.support.caches import hf_snapshot
@@ -10,6 +12,7 @@ from tests.support.tiny_safetensors import pipeline_files
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult, Placement, WhenBusy
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.ports import Cancel
+from zimage_syncd.report import health_files
 from zimage_syncd.report.json_document import report_fields
 from zimage_syncd.work.health import HealthSettings, check_health
 
@@ -33,6 +36,23 @@ def test_a_report_names_the_picture_that_was_drawn(bench: Bench) -> None:
     (row,) = report_fields(answer.report)["snapshots"]
     assert row.picture.startswith("/pictures/")
     assert row.picture.endswith(".png")
+
+
+def test_no_two_checks_draw_into_one_file(bench: Bench) -> None:
+    """Two revisions checked within a second, or two processes: the later picture replaced the earlier one."""
+    for commit in ("0123456789abcdef" * 2 + "01234567", "fedcba9876543210" * 2 + "fedcba98"):
+        hf_snapshot(bench.root, pipeline_files(), commit=commit)
+    settings = HealthSettings(HealthLevel.GENERATE, "cpu", 64, 1, 60.0, "/pictures")
+    painter = Painter()
+    for _ in range(2):
+        check_health(bench.site(), painter, Selection(), settings)
+    requests = [request for request, _ in painter.asked]
+    files = [file for request in requests for file in (request.picture, request.side_by_side)]
+    assert len(set(files)) == len(files) == 8
+    for request in requests:
+        name = os.path.basename(request.picture)
+        assert health_files._PICTURE.fullmatch(name), "it is not removed when there are too many"
+        assert name.endswith("-org--name-huggingface.png")
 
 
 @pytest.mark.parametrize("policy", WhenBusy)

@@ -12,7 +12,7 @@ from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.heartbeat import Heartbeat
 from zimage_syncd.daemon.journal import Journal
 from zimage_syncd.daemon.notify import ServiceManager
-from zimage_syncd.daemon.proving import PROVE, Proving
+from zimage_syncd.daemon.owed_check import PROVE, OwedCheck
 from zimage_syncd.daemon.pulse import Pulse
 from zimage_syncd.daemon.reload import Reloader
 from zimage_syncd.daemon.runner import Runner
@@ -102,7 +102,7 @@ class Service:
         self._pause_s: float | None = None
         """How long after the last cycle another one is tried; None: it needs none."""
         self._looked_s = clock.monotonic_s()
-        self._proving = Proving(duties.last_runs, clock)
+        self._owed_check = OwedCheck(duties.last_runs, clock)
         self._watching = self._watch_over(duties)
         self._timer = self._timed(duties)
 
@@ -174,7 +174,7 @@ class Service:
 
     def _submit(self, name: str) -> None:
         if name == _PROVE_AGAIN:
-            if PROVE in self._duties.jobs and self._proving.take():
+            if PROVE in self._duties.jobs and self._owed_check.take():
                 self._runner.submit(PROVE)
         elif name != _LOOK_AGAIN:
             self._runner.submit(name)
@@ -254,7 +254,7 @@ class Service:
         self._looked_s = self._clock.monotonic_s()
         self._blocked = verdict.obstacle
         self._pause_s = self._next_pause_s(verdict, report)
-        self._proving.heard(report)
+        self._owed_check.heard(report)
         self._journal.tell(report)
 
     def _scheduled(self, name: str) -> Callable[[], None]:
@@ -283,7 +283,7 @@ class Service:
             self._duties.last_runs.set(name, began_at)
             self._duties.last_runs.done(name, began_at)
             if name == PROVE:
-                self._proving.ended(report)
+                self._owed_check.ended(report)
             self._journal.tell(report)
 
         return act

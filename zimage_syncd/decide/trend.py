@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
+from zimage_syncd.decide.due import CLOCK_STEP_S
 from zimage_syncd.model.health_record import HealthRecord
 from zimage_syncd.model.picture import device_model
 from zimage_syncd.model.status import HealthRow, Trend
@@ -24,19 +26,20 @@ _TIMES: tuple[tuple[str, Callable[[HealthRecord], float | None]], ...] = (
 )
 
 
-def rows_of(records: Sequence[HealthRecord]) -> tuple[HealthRow, ...]:
+def rows_of(records: Sequence[HealthRecord], now: datetime) -> tuple[HealthRow, ...]:
     """What `status` shows of each snapshot's checks, sorted by snapshot.
 
     Args:
-        records: the newest first.
+        records: the newest first; those that are dated later than now come after all others.
+        now: UTC.
     """
     return tuple(
-        _row([record for record in records if record.snapshot == name])
+        _row([record for record in records if record.snapshot == name], now)
         for name in sorted({record.snapshot for record in records})
     )
 
 
-def _row(records: Sequence[HealthRecord]) -> HealthRow:
+def _row(records: Sequence[HealthRecord], now: datetime) -> HealthRow:
     """Of one snapshot, of which there is at least one record."""
     last = records[0]
     number = next((number for number, record in enumerate(records) if record.result.picture), None)
@@ -58,6 +61,7 @@ def _row(records: Sequence[HealthRecord]) -> HealthRow:
         step_s=None if drawn is None else drawn.step_s,
         peak_memory_bytes=0 if drawn is None else drawn.result.peak_memory_bytes,
         trends=() if number is None else trends_of(records[number:]),
+        dated_ahead=sum(record.at > now + timedelta(seconds=CLOCK_STEP_S) for record in records),
     )
 
 

@@ -150,6 +150,14 @@ class HealthResult:
     """With the reference; None where none was drawn alike."""
 
 
+def lacks_libraries(request: HealthRequest, result: HealthResult) -> bool:
+    """Whether a check did no more than the files for want of libraries: with them, it gets as far as a device."""
+    if result.device:
+        return False
+    fell_back = request.level is HealthLevel.AUTO and result.level is HealthLevel.FILES
+    return result.outcome is HealthOutcome.MISSING_EXTRA or (fell_back and result.outcome is HealthOutcome.OK)
+
+
 def conditions_of(request: HealthRequest, device: str, dtype: str, versions: tuple[tuple[str, str], ...]) -> Conditions:
     """Under which conditions a picture is drawn.
 

@@ -138,6 +138,8 @@ class HealthRow:
     """Of the device, for the last picture; 0 where none was drawn."""
     trends: tuple[Trend, ...] = ()
     """Where there is enough to say."""
+    dated_ahead: int = 0
+    """How many of its checks are dated later than now, and are taken as the oldest: a clock was wrong."""
 
 
 @dataclass(frozen=True, slots=True)

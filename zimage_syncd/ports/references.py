@@ -44,8 +44,17 @@ class KeepsReferences(Protocol):
             StoreBroken: it cannot be trusted.
         """
 
+    def understands_reference(self, manifest: Manifest, name: str) -> bool:
+        """Whether the document of that name can be trusted; its PNG is not read.
+
+        Raises:
+            StoreUnreachable, StoreDenied: as their names say.
+        """
+
     def put_reference(self, manifest: Manifest, reference: Reference, picture: bytes) -> bool:
         """Writes one and its PNG; False where one of this name is there, too many are, or the manifest is not.
+
+        One that cannot be trusted is replaced.
 
         Raises:
             StoreUnreachable, StoreDenied, DeviceFull: as their names say.

@@ -6,6 +6,7 @@ Imports nothing of the probe: it is started by its path, so that another environ
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -40,6 +41,12 @@ _NO_MEMORY = "annot allocate memory"
 
 _CANNOT_START = frozenset({EXIT_PYTHON_TOO_OLD, 126, 127})
 """With what a dynamic loader and env(1) end where a program, or a library of it, is gone."""
+
+_NOT_STARTED = {
+    errno.EACCES: "make it executable, on a file system that is not mounted noexec",
+    errno.ENOEXEC: "it is of another kind of machine, or no program: name one of this machine in health.python",
+}
+"""What helps where a program is there and cannot be started, by the error of execve(2)."""
 
 _PASSED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
@@ -131,8 +138,7 @@ class ProbeProcess:
         try:
             process = (kept.process() if kept is not None else None) or self._start(python, mark, {})
         except OSError as error:
-            # What is missing is the interpreter that was to bring torch along.
-            return failed(request, HealthOutcome.MISSING_EXTRA, f"{python}: {error.strerror}")
+            return not_started(request, python, error)
         try:
             pipes = Pipes(process, health_json.encode_request(request))
             in_time = wait_until_ended(process.pid, timeout_s, cancel)
@@ -267,6 +273,13 @@ def conclude(request: HealthRequest, status: int, content: bytes, last_words: st
         return health_json.decode_result(content)
     except health_json.HealthDocumentInvalid as error:
         return failed(request, HealthOutcome.CRASHED, f"{error.subject} {error.detail}{quoted(last_words)}")
+
+
+def not_started(request: HealthRequest, python: str, error: OSError) -> HealthResult:
+    """A result for an interpreter that cannot be started: what is missing is the one that was to bring torch along."""
+    remedy = _NOT_STARTED.get(error.errno or 0, "")
+    parts = (f"{python}: {error.strerror or error}", remedy)
+    return failed(request, HealthOutcome.MISSING_EXTRA, "; ".join(part for part in parts if part))
 
 
 def failed(request: HealthRequest, outcome: HealthOutcome, detail: str) -> HealthResult:

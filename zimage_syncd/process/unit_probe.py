@@ -8,6 +8,7 @@ that is started before there is a request reads it from a FIFO.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import subprocess
@@ -26,6 +27,7 @@ from zimage_syncd.process.probe import (
     ProbeProcess,
     conclude,
     failed,
+    not_started,
     only_files,
     passed_on,
     quoted,
@@ -39,6 +41,8 @@ _DIRECTORY_VARIABLE = "RUNTIME_DIRECTORY"
 """systemd.exec(5): what RuntimeDirectory= made."""
 _OOM = "oom"
 """In what systemctl says of a unit whose result is oom-kill."""
+_ENV = ("/usr/bin/env: ", "env: ")
+"""What the line begins with in which env(1), which the unit starts the interpreter by, says that it cannot."""
 _STOP_S = 30.0
 """systemd kills what does not end after the unit's TimeoutStopSec, 5 s."""
 
@@ -125,11 +129,13 @@ class UnitProbe:
 
     def _with(self, python: str, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         if not os.access(python, os.X_OK):
-            return failed(request, HealthOutcome.MISSING_EXTRA, f"{python}: no program that can be started")
+            number = errno.EACCES if os.path.exists(python) else errno.ENOENT
+            return not_started(request, python, OSError(number, os.strerror(number)))
         prepared = self._prepared_for(request) if python == self._python else None
         instance = prepared.instance if prepared is not None else secrets.token_hex(8)
         try:
-            return self._wait(prepared or self._start(instance, request, python), request, timeout_s, cancel)
+            started = prepared or self._start(instance, request, python)
+            return self._wait(started, python, request, timeout_s, cancel)
         except OSError as error:
             return failed(request, HealthOutcome.CRASHED, f"the probe's unit: {error.filename}: {error.strerror}")
         finally:
@@ -180,7 +186,9 @@ class UnitProbe:
             self._remove_files(instance)
             raise
 
-    def _wait(self, started: _Started, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
+    def _wait(
+        self, started: _Started, python: str, request: HealthRequest, timeout_s: float, cancel: Cancel
+    ) -> HealthResult:
         in_time = False
         try:
             in_time = wait_until_ended(started.job.pid, timeout_s, cancel)
@@ -195,6 +203,8 @@ class UnitProbe:
             why = told.decode(errors="replace").strip().partition("\n")[0]
             if _OOM in why.lower():
                 return failed(request, HealthOutcome.OUT_OF_MEMORY, f"{OOM_KILLED}{quoted(last_words)}")
+            if error := _why_not_started(python, last_words):
+                return not_started(request, python, error)
             return failed(request, HealthOutcome.CRASHED, f"{why or started.unit}{quoted(last_words)}")
         answer = self._read(f"{started.instance}.answer", health_json.MAX_RESULT_BYTES + 1)
         return conclude(request, 0, answer, last_words)
@@ -240,6 +250,24 @@ def _systemctl_start(unit: str) -> subprocess.Popen[bytes]:
 
 def _systemctl_stop(unit: str) -> None:
     subprocess.run(["systemctl", "stop", unit], check=False, capture_output=True, timeout=_STOP_S)
+
+
+def _why_not_started(python: str, last_words: str) -> OSError | None:
+    """Why a unit that failed never was the probe; None where it may have been.
+
+    systemd does not tell with what a unit that it has forgotten ended. Where the interpreter is of another kind of
+    machine, env(1) has a shell read it, which says anything: so the same is tried here, and ended at once.
+    """
+    silent = subprocess.DEVNULL
+    try:
+        tried = subprocess.Popen([python, "-c", ""], stdin=silent, stdout=silent, stderr=silent, env={})
+    except OSError as error:
+        return error
+    tried.kill()
+    tried.wait()
+    if last_words.startswith(_ENV) and python in last_words:
+        return OSError(f"the health check's unit cannot start it ({last_words}): name one that it can in health.python")
+    return None
 
 
 def environment_file(variables: Mapping[str, str]) -> bytes:

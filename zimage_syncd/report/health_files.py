@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from datetime import UTC, datetime, timedelta
 
+from zimage_syncd.decide.due import CLOCK_STEP_S
 from zimage_syncd.model.checked_json import HealthDocumentInvalid
 from zimage_syncd.model.health_record import MAX_RECORD_BYTES, HealthRecord, decode_record, encode_record
-from zimage_syncd.report.kept import free_stem, names_in, read_kept, write_kept
+from zimage_syncd.report.kept import STAMP, free_stem, names_in, read_kept, write_kept
 
 MAX_RECORDS = 500
 """A check a day for a year and more, of 3 kB each."""
@@ -19,10 +21,14 @@ MAX_PICTURES = 50
 _RECORD = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}\.json", re.ASCII)
 _PICTURE = re.compile(r"\d{8}T\d{6}Z-.+\.png", re.ASCII)
 """What `work.health` calls its pictures; nothing else in either directory is read or removed."""
+_NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands in the name of a record whose own date cannot be true; sorts before all others."""
 
 
 class HealthFiles:
     """Records in a directory, and the pictures in another one.
+
+    What is dated later than now, by a clock that was wrong, counts as the oldest: it hides nothing that came after it.
 
     Args:
         directory: of the records.
@@ -33,8 +39,12 @@ class HealthFiles:
         self.directory = directory
         self._pictures = pictures
 
-    def save(self, record: HealthRecord) -> str:
+    def save(self, record: HealthRecord, now: datetime) -> str:
         """Keeps a record, durably; removes the oldest records and pictures where there are too many.
+
+        Args:
+            record: of a check that has ended.
+            now: UTC.
 
         Returns:
             Its absolute path.
@@ -42,27 +52,50 @@ class HealthFiles:
         Raises:
             PathUnwritable, DeviceFull: the directory cannot take it.
         """
-        place = os.path.join(self.directory, f"{free_stem(record.at, self._names())}.json")
+        place = os.path.join(self.directory, f"{free_stem(min(record.at, now), names_in(self.directory))}.json")
         write_kept(place, encode_record(record))
-        _keep_newest(self.directory, _RECORD, MAX_RECORDS)
-        _keep_newest(self._pictures, _PICTURE, MAX_PICTURES)
+        self._put_behind(now)
+        _keep_newest(self.directory, _RECORD, MAX_RECORDS, now)
+        _keep_newest(self._pictures, _PICTURE, MAX_PICTURES, now)
         return place
 
-    def recent(self, limit: int) -> list[HealthRecord]:
-        """The newest records, the newest first; one that cannot be understood is passed over."""
+    def _put_behind(self, now: datetime) -> None:
+        """Takes the dates out of names that lie ahead: once these have come, they would sort as the newest."""
+        ahead = [name for name in _newest_first(self.directory, _RECORD, now) if _is_ahead(name, now)]
+        for name in reversed(ahead):
+            stem = free_stem(_NO_DATE, names_in(self.directory))
+            with contextlib.suppress(OSError):
+                os.rename(os.path.join(self.directory, name), os.path.join(self.directory, f"{stem}.json"))
+
+    def recent(self, limit: int, now: datetime) -> list[HealthRecord]:
+        """The newest records, the newest first; one that cannot be understood is passed over.
+
+        Args:
+            limit: so many at most.
+            now: UTC.
+        """
         found = []
-        for name in self._names()[:limit]:
+        for name in _newest_first(self.directory, _RECORD, now)[:limit]:
             try:
                 found.append(decode_record(read_kept(os.path.join(self.directory, name), MAX_RECORD_BYTES + 1)))
             except (OSError, HealthDocumentInvalid):
                 continue
         return found
 
-    def _names(self) -> list[str]:
-        return [name for name in names_in(self.directory) if _RECORD.fullmatch(name)]
+
+def _is_ahead(name: str, now: datetime) -> bool:
+    """Whether the stamp that a name begins with lies further ahead of the clock than a time server moves it."""
+    latest = (now + timedelta(seconds=CLOCK_STEP_S)).strftime(STAMP)
+    return name[: len(latest)] > latest
 
 
-def _keep_newest(directory: str, pattern: re.Pattern[str], count: int) -> None:
-    for name in [name for name in names_in(directory) if pattern.fullmatch(name)][count:]:
+def _newest_first(directory: str, pattern: re.Pattern[str], now: datetime) -> list[str]:
+    """The names that fit, those that are dated later than now at the end."""
+    names = [name for name in names_in(directory) if pattern.fullmatch(name)]
+    return sorted(names, key=lambda name: _is_ahead(name, now))
+
+
+def _keep_newest(directory: str, pattern: re.Pattern[str], count: int, now: datetime) -> None:
+    for name in _newest_first(directory, pattern, now)[count:]:
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(directory, name))

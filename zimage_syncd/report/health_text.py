@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zimage_syncd.model.status import HealthRow, Trend
-from zimage_syncd.report.words import duration, size
+from zimage_syncd.report.words import count, duration, size
 
 _LIKENESS = {
     "same": ", the same as its reference",
@@ -24,6 +24,9 @@ def health_lines(row: HealthRow) -> Iterator[str]:
             yield f"  side by side: {row.side_by_side}"
         yield f"  {'; '.join(_times(row))}"
     yield from (f"  {_trend(trend)}" for trend in row.trends)
+    if row.dated_ahead:
+        dated = "is dated later than now and counts" if row.dated_ahead == 1 else "are dated later than now and count"
+        yield f"  {count(row.dated_ahead, 'check')} {dated} as the oldest: the clock was wrong then, or is now"
 
 
 def _times(row: HealthRow) -> Iterator[str]:

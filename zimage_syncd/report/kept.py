@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from zimage_syncd.durability import sync_directory
 from zimage_syncd.model.failures import DeviceFull, PathUnwritable
@@ -16,23 +16,24 @@ from zimage_syncd.model.failures import DeviceFull, PathUnwritable
 STAMP = "%Y%m%dT%H%M%S"
 _PARTS = 16**4
 """Of a second: as many as four hexadecimal digits tell apart."""
+_STEM_CHARS = len("20261124T030000-0000")
 _FULL = (28, 122)
 """ENOSPC and EDQUOT (errno.h)."""
 
 
 def free_stem(at: datetime, names: Iterable[str]) -> str:
-    """Sorts as jobs began, also within a second; of those of one moment, the later kept comes later.
+    """A stem that is free. It sorts as jobs began, also within a second; of one moment, the later kept comes later.
 
     Args:
         at: when the job began, UTC.
         names: of the files that are there.
     """
-    stamp = at.strftime(STAMP)
-    part = at.microsecond * _PARTS // 10**6
-    taken = {name[: len(stamp) + 5] for name in names}
-    while part < _PARTS - 1 and f"{stamp}-{part:04x}" in taken:
-        part += 1
-    return f"{stamp}-{part:04x}"
+    second, part = at.replace(microsecond=0), at.microsecond * _PARTS // 10**6
+    taken = {name[:_STEM_CHARS] for name in names}
+    while (stem := f"{second.strftime(STAMP)}-{part:04x}") in taken:
+        carried, part = divmod(part + 1, _PARTS)
+        second += timedelta(seconds=carried)
+    return stem
 
 
 def write_kept(place: str, data: bytes) -> None:

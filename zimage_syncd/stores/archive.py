@@ -236,6 +236,10 @@ class ObjectArchive:
         self._require()
         return self._pictures.load(manifest, name)
 
+    def understands_reference(self, manifest: Manifest, name: str) -> bool:
+        """Whether a reference's document can be trusted; its PNG is not read."""
+        return self._pictures.understands(manifest, name)
+
     def put_reference(self, manifest: Manifest, reference: Reference, picture: bytes) -> bool:
         """Writes one and its PNG; False where one is there, too many are, or the manifest is not."""
         self._require()

@@ -10,7 +10,7 @@ import hashlib
 from itertools import islice
 
 from zimage_syncd.model.checked_json import HealthDocumentInvalid
-from zimage_syncd.model.failures import StoreBroken
+from zimage_syncd.model.failures import ObjectMissing, StoreBroken
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.picture import MAX_PICTURE_BYTES, MAX_REFERENCES, Reference
 from zimage_syncd.model.picture_json import MAX_REFERENCE_BYTES, decode_reference, encode_reference, name_of
@@ -41,28 +41,44 @@ class Pictures:
             ObjectMissing: there is none, or no PNG.
             StoreBroken: it cannot be trusted.
         """
-        place = _place(manifest)
-        key = picture_document(place, name)
+        reference = self._document(manifest, name)
+        file = picture_file(_place(manifest), reference.picture_sha256)
+        picture = self._store.get(file, MAX_PICTURE_BYTES)
+        if hashlib.sha256(picture).hexdigest() != reference.picture_sha256:
+            raise self._broken(file, "its content is another one than its name says")
+        return reference, picture
+
+    def understands(self, manifest: Manifest, name: str) -> bool:
+        """Whether the document of a reference is there and can be trusted; its PNG is not read."""
+        try:
+            self._document(manifest, name)
+        except (ObjectMissing, StoreBroken):
+            return False
+        return True
+
+    def save(self, manifest: Manifest, reference: Reference, picture: bytes) -> bool:
+        """Writes one, also over one that cannot be trusted; False where one of its name is there, or too many are."""
+        place, name = _place(manifest), name_of(reference.conditions)
+        names = self.names(manifest)
+        taken = name in names
+        if self.understands(manifest, name) if taken else len(names) >= MAX_REFERENCES:
+            return False
+        key, document = picture_document(place, name), encode_reference(reference)
+        self._store.put(picture_file(place, reference.picture_sha256), picture)
+        if not taken:
+            return self._store.create(key, document)
+        self._store.put(key, document)
+        return True
+
+    def _document(self, manifest: Manifest, name: str) -> Reference:
+        key = picture_document(_place(manifest), name)
         try:
             reference = decode_reference(self._store.get(key, MAX_REFERENCE_BYTES))
         except HealthDocumentInvalid as error:
             raise self._broken(key, f"{error.subject} {error.detail}") from error
         if reference.manifest_id != manifest.id or name_of(reference.conditions) != name:
             raise self._broken(key, "it is of another snapshot, or of other conditions, than its name says")
-        file = picture_file(place, reference.picture_sha256)
-        picture = self._store.get(file, MAX_PICTURE_BYTES)
-        if hashlib.sha256(picture).hexdigest() != reference.picture_sha256:
-            raise self._broken(file, "its content is another one than its name says")
-        return reference, picture
-
-    def save(self, manifest: Manifest, reference: Reference, picture: bytes) -> bool:
-        """Writes one; False where one of its name is there, or too many are."""
-        place, name = _place(manifest), name_of(reference.conditions)
-        names = self.names(manifest)
-        if name in names or len(names) >= MAX_REFERENCES:
-            return False
-        self._store.put(picture_file(place, reference.picture_sha256), picture)
-        return self._store.create(picture_document(place, name), encode_reference(reference))
+        return reference
 
     def _broken(self, key: str, reason: str) -> StoreBroken:
         return StoreBroken(f"{self._store.describe()}/{key}", reason)

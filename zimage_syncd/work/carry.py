@@ -14,7 +14,9 @@ from zimage_syncd.work.site import Site
 
 
 def send_references(site: Site, archive: Archive, key: SnapshotKey, manifest_id: str) -> str:
-    """Gives an archive the references of a snapshot that it lacks; nothing is asked where there are none.
+    """Gives an archive the references of a snapshot that it lacks, or has and cannot understand.
+
+    Nothing is asked where there are none.
 
     Args:
         site: the cache, locked.
@@ -37,10 +39,16 @@ def send_references(site: Site, archive: Archive, key: SnapshotKey, manifest_id:
         there = archive.reference_names(manifest)
         for reference in kept:
             site.cancel.check()
-            picture = None if name_of(reference.conditions) in there else site.references.picture(reference)
-            if picture is not None:
-                site.lease.confirm()
-                sent += archive.put_reference(manifest, reference, picture)
+            name = name_of(reference.conditions)
+            if name in there and archive.understands_reference(manifest, name):
+                continue
+            picture = site.references.picture(reference)
+            if picture is None:
+                continue
+            if name in there:
+                site.monitor.note(f"reference {name} of {key} in {archive.name} cannot be understood: it is replaced")
+            site.lease.confirm()
+            sent += archive.put_reference(manifest, reference, picture)
     except Stopped:
         raise
     except Failure as failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -112,7 +113,7 @@ def check_health(
         if problem is not None:
             findings.append(Finding(problem, str(snapshot.key), result.detail))
     elapsed_s = site.clock.monotonic_s() - started_s
-    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings), tuple(notes))
+    report = Report(Job.HEALTH, started_at, elapsed_s, tuple(rows), tuple(findings), tuple(dict.fromkeys(notes)))
     return HealthReport(report, tuple(results))
 
 
@@ -163,7 +164,9 @@ def _recorded_id(site: Site, snapshot: LocalSnapshot) -> str:
 def _request(
     site: Site, snapshot: LocalSnapshot, settings: HealthSettings, manifest_id: str, at: datetime
 ) -> HealthRequest:
-    name = f"{at:%Y%m%dT%H%M%SZ}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}"
+    # Neither revision nor process is in a name: without the last part, two of one second would be one file.
+    made = f"{at:%Y%m%dT%H%M%SZ}-{at.microsecond // 1000:03d}-{secrets.token_hex(4)}"
+    name = f"{made}-{snapshot.key.repo.name.replace('/', '--')}-{snapshot.key.layout}"
     references = () if site.references is None or not manifest_id else site.references.load(manifest_id)
     return HealthRequest(
         directory=f"{site.disk.root}/{snapshot.directory}",

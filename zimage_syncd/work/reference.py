@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult, conditions_of
+from zimage_syncd.model.health import (
+    HealthLevel,
+    HealthOutcome,
+    HealthRequest,
+    HealthResult,
+    conditions_of,
+)
 from zimage_syncd.model.health_record import HealthRecord
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.picture import Reference
@@ -40,6 +47,22 @@ def record_of(checked: Checked) -> HealthRecord:
         size_px=checked.request.size_px,
         steps=checked.request.steps,
         result=checked.result,
+    )
+
+
+def when_there_was_torch(earlier: Iterable[HealthRecord]) -> str:
+    """What earlier records know of torch, for a check that lacked it; empty where none of them had it.
+
+    Args:
+        earlier: the newest first, of any snapshot.
+    """
+    known = ((record, dict(record.result.versions).get("torch")) for record in earlier)
+    found = next(((record.at, version) for record, version in known if version), None)
+    if found is None:
+        return ""
+    at, version = found
+    return (
+        f"torch {version} was there for the check of {at:%Y-%m-%d %H:%M} UTC: it may have been on a disk that was reset"
     )
 
 

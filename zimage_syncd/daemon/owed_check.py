@@ -18,7 +18,7 @@ LONGEST_PAUSE_S = 900.0
 """Doubled each time up to this: work on a GPU takes minutes to days, and each attempt leaves a report."""
 
 
-class Proving:
+class OwedCheck:
     """Remembers whether a health check is owed, and when it is tried next."""
 
     def __init__(self, last_runs: LastRuns, clock: Clock) -> None:
