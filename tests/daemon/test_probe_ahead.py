@@ -17,6 +17,7 @@ from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Cancel
 from zimage_syncd.services import CacheServices
@@ -29,7 +30,7 @@ class Log:
         self.events: list[str] = []
         self.stops = False
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:
         self.events.append(f"begin {task.partition(' ')[0]}")
 
     def advance(self, count_bytes: int) -> None:

@@ -18,6 +18,7 @@ from zimage_syncd.model import problems
 from zimage_syncd.model.plan import LinkMode
 from zimage_syncd.model.report import Finding, Report
 from zimage_syncd.model.selection import Selection
+from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.stores.s3 import S3Store
@@ -39,8 +40,8 @@ class When(QuietMonitor):
         self._task = task
         self._act = act
 
-    def begin(self, task: str, total_bytes: int) -> None:
-        super().begin(task, total_bytes)
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:
+        super().begin(task, total_bytes, restores=restores)
         if task.startswith(self._task):
             self._act()
 

@@ -16,6 +16,7 @@ from zimage_syncd.layouts.registry import all_layouts
 from zimage_syncd.model.failures import BlobMissing, Stopped, StoreUnreachable
 from zimage_syncd.model.manifest import FileEntry
 from zimage_syncd.model.path import RelPath
+from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.work.site import Site
 
 
@@ -27,7 +28,7 @@ class QuietMonitor:
         self.notes: list[str] = []
         self.bytes = 0
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:
         self.tasks.append(task)
 
     def advance(self, count_bytes: int) -> None:

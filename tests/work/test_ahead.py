@@ -28,6 +28,9 @@ class Restore:
     def _prepare(self, layout: str) -> None:
         self.prepared.append((layout, self.clock.elapsed_s))
 
+    def begin(self, total_bytes: int, key: SnapshotKey = KEY) -> None:
+        self.monitor.begin(f"restore {key} from bucket", total_bytes, restores=key)
+
     def run(self, seconds: float, rate_mib_per_s: float) -> None:
         for _ in range(round(seconds * 10)):
             self.clock.move(0.1)
@@ -40,7 +43,7 @@ def restore() -> Restore:
 
 
 def test_it_is_prepared_once_when_so_many_seconds_are_left(restore: Restore) -> None:
-    restore.monitor.begin(TASK, 100 * 10 * MIB)
+    restore.begin(100 * 10 * MIB)
     restore.run(100, 10)
     restore.monitor.finish()
     ((layout, at_s),) = restore.prepared
@@ -49,14 +52,14 @@ def test_it_is_prepared_once_when_so_many_seconds_are_left(restore: Restore) -> 
 
 
 def test_a_restore_shorter_than_that_prepares_it_as_soon_as_its_rate_is_known(restore: Restore) -> None:
-    restore.monitor.begin(TASK, 10 * 10 * MIB)
+    restore.begin(10 * 10 * MIB)
     restore.run(10, 10)
     ((_, at_s),) = restore.prepared
     assert at_s < 1
 
 
 def test_one_that_is_over_before_that_prepares_it_at_its_end(restore: Restore) -> None:
-    restore.monitor.begin(TASK, MIB)
+    restore.begin(MIB)
     restore.monitor.advance(MIB)
     assert restore.prepared == []
     restore.monitor.finish()
@@ -65,7 +68,7 @@ def test_one_that_is_over_before_that_prepares_it_at_its_end(restore: Restore) -
 
 def test_the_rate_is_that_of_the_last_seconds(restore: Restore) -> None:
     """Fast at first: at the rate since the beginning it would be prepared 49 s before the end."""
-    restore.monitor.begin(TASK, 130_000 * MIB)
+    restore.begin(130_000 * MIB)
     restore.run(100, 1_000)
     restore.run(300, 100)
     ((_, at_s),) = restore.prepared
@@ -73,14 +76,14 @@ def test_the_rate_is_that_of_the_last_seconds(restore: Restore) -> None:
 
 
 def test_bytes_that_have_to_come_again_and_pauses_prepare_nothing(restore: Restore) -> None:
-    restore.monitor.begin(TASK, 1000 * MIB)
+    restore.begin(1000 * MIB)
     restore.run(5, 10)
     restore.monitor.advance(-40 * MIB)
     restore.run(60, 0)
     assert restore.prepared == []
 
 
-@pytest.mark.parametrize("task", ["verify", "examine", "mend", "back up", "take"])
+@pytest.mark.parametrize("task", ["verify", "examine", "mend", "back up", "take", "restore"])
 def test_other_tasks_prepare_nothing(restore: Restore, task: str) -> None:
     restore.monitor.begin(f"{task} {KEY}", 100 * MIB)
     restore.run(10, 10)
@@ -90,25 +93,25 @@ def test_other_tasks_prepare_nothing(restore: Restore, task: str) -> None:
 
 def test_a_snapshot_that_lacks_nothing_prepares_nothing_and_the_next_one_does(restore: Restore) -> None:
     other = SnapshotKey(LayoutName.MODELSCOPE, KEY.repo, "master")
-    restore.monitor.begin(TASK, 0)
+    restore.begin(0)
     restore.monitor.finish()
-    restore.monitor.begin(f"restore {other} from bucket", 100 * MIB)
+    restore.begin(100 * MIB, other)
     restore.run(10, 10)
     restore.monitor.finish()
-    restore.monitor.begin(TASK, 100 * MIB)
+    restore.begin(100 * MIB)
     restore.run(10, 10)
     assert [layout for layout, _ in restore.prepared] == ["modelscope"]
 
 
 @pytest.mark.parametrize("layout", LayoutName)
-def test_the_layout_is_known_by_what_the_restore_calls_the_snapshot(restore: Restore, layout: LayoutName) -> None:
-    restore.monitor.begin(f"restore {SnapshotKey(layout, KEY.repo, 'master')} from bucket", 1)
+def test_it_is_prepared_for_the_layout_of_what_is_restored(restore: Restore, layout: LayoutName) -> None:
+    restore.begin(1, SnapshotKey(layout, KEY.repo, "master"))
     restore.monitor.finish()
     assert restore.prepared == [(str(layout), 0.0)]
 
 
 def test_everything_is_passed_on(restore: Restore) -> None:
-    restore.monitor.begin(TASK, 100 * MIB)
+    restore.begin(100 * MIB)
     restore.run(1, 10)
     restore.monitor.note("a sentence")
     restore.monitor.finish()
@@ -116,7 +119,7 @@ def test_everything_is_passed_on(restore: Restore) -> None:
 
 
 def test_many_workers_prepare_one(restore: Restore) -> None:
-    restore.monitor.begin(TASK, 800 * MIB)
+    restore.begin(800 * MIB)
     restore.clock.move(1)
     start = threading.Barrier(8)
 

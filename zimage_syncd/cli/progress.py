@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import Monitor
 from zimage_syncd.report.words import duration, plain, size
 
@@ -32,7 +33,7 @@ def open_progress(stream: TextIO, *, quiet: bool) -> Monitor:
 class SilentProgress:
     """Says nothing."""
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:
         """Says nothing."""
 
     def advance(self, count_bytes: int) -> None:
@@ -55,7 +56,7 @@ class LineProgress:
         self._total_bytes = self._done_bytes = 0
         self._began_s = self._told_s = 0.0
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:  # noqa: ARG002
         """A task starts."""
         with self._lock:
             self._task, self._total_bytes, self._done_bytes = task, total_bytes, 0
@@ -104,7 +105,7 @@ class BarProgress:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:  # noqa: ARG002
         """A task starts."""
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import (  # noqa: PLC0415

@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import Cancel, Monitor
 from zimage_syncd.report.words import size
 
@@ -81,12 +82,12 @@ class Pulse:
         self._signs += 1  # without the lock: one sign that is lost among many does not matter
         self._cancel.check()
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:
         """A task starts."""
         with self._lock:
             self._signs += 1
             self._task, self._done_bytes, self._total_bytes = task, 0, total_bytes
-        self._monitor.begin(task, total_bytes)
+        self._monitor.begin(task, total_bytes, restores=restores)
 
     def advance(self, count_bytes: int) -> None:
         """So many more bytes are done."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
+from zimage_syncd.model.snapshot import SnapshotKey
+
 OnBytes = Callable[[int], None]
 """Is told how many more bytes were handled."""
 
@@ -37,8 +39,14 @@ class Cancel(Protocol):
 class Monitor(Protocol):
     """Is told how far a job is; safe to call from several threads."""
 
-    def begin(self, task: str, total_bytes: int) -> None:
-        """A task starts, such as `restore Tongyi-MAI/Z-Image-Turbo`."""
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:
+        """A task starts.
+
+        Args:
+            task: for people, such as `restore Tongyi-MAI/Z-Image-Turbo`.
+            total_bytes: to be done; 0 where nobody knows.
+            restores: the snapshot that it brings back; None for other tasks.
+        """
 
     def advance(self, count_bytes: int) -> None:
         """So many more bytes of the task are done; negative where some have to be done again."""

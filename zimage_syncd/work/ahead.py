@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from zimage_syncd.model.snapshot import LayoutName
+from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import Clock, Monitor
 
 LEAD_S = 15.0
@@ -42,13 +42,13 @@ class Ahead:
         self._total_bytes = self._done_bytes = 0
         self._samples: deque[tuple[float, int]] = deque()
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, *, restores: SnapshotKey | None = None) -> None:
         """A task starts; one that restores and has something to bring is watched."""
         with self._lock:
-            self._layout = _layout_of(task) if total_bytes > 0 else ""
+            self._layout = str(restores.layout) if restores is not None and total_bytes > 0 else ""
             self._total_bytes, self._done_bytes = total_bytes, 0
             self._samples = deque([(self._clock.monotonic_s(), 0)])
-        self._monitor.begin(task, total_bytes)
+        self._monitor.begin(task, total_bytes, restores=restores)
 
     def advance(self, count_bytes: int) -> None:
         """So many more bytes are done."""
@@ -93,10 +93,3 @@ class Ahead:
         """Outside of the lock: a process takes its time to start, and other workers wait for no such thing."""
         if layout:
             self._prepare(layout)
-
-
-def _layout_of(task: str) -> str:
-    """The layout of the snapshot that a task restores (`work.restore`), empty for other tasks."""
-    if not task.startswith("restore "):
-        return ""
-    return next((str(name) for name in LayoutName if f" ({name}) " in task), "")

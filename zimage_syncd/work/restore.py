@@ -94,7 +94,7 @@ def _restore_one(
 ) -> SnapshotResult:
     manifest = plan.manifest
     ordered = sorted(sources, key=lambda item: item.source.name != plan.source)
-    site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan))
+    site.monitor.begin(f"restore {manifest.key} from {plan.source}", _work_bytes(plan), restores=manifest.key)
     stores = [item.source for item in ordered]
     chunk_sources = [*stores, *last_resort.sources(manifest)]
     awaited = so_far.awaited(later)
