@@ -26,7 +26,13 @@ class Painter:
     def run(self, request: HealthRequest, timeout_s: float, cancel: Cancel) -> HealthResult:
         self.asked.append((request, timeout_s))
         outcome, level = HealthOutcome.OK, HealthLevel.GENERATE
-        return HealthResult(outcome, level, picture=request.picture, placement=Placement.COMPONENTS)
+        return HealthResult(
+            outcome,
+            level,
+            picture=request.picture,
+            placement=Placement.COMPONENTS,
+            timings_s=(("files", 0.049), ("read", 0.05), ("total", 1.26)),
+        )
 
 
 def test_a_report_names_the_picture_that_was_drawn(bench: Bench) -> None:
@@ -36,6 +42,13 @@ def test_a_report_names_the_picture_that_was_drawn(bench: Bench) -> None:
     (row,) = report_fields(answer.report)["snapshots"]
     assert row.picture.startswith("/pictures/")
     assert row.picture.endswith(".png")
+
+
+def test_a_report_tells_where_the_time_went_and_leaves_out_what_took_none(bench: Bench) -> None:
+    hf_snapshot(bench.root, pipeline_files())
+    settings = HealthSettings(HealthLevel.GENERATE, "cpu", 64, 1, 60.0, "/pictures")
+    answer = check_health(bench.site(), Painter(), Selection(), settings)
+    assert answer.report.snapshots[0].detail.endswith("component by component; read 0.1 s, total 1.3 s")
 
 
 def test_no_two_checks_draw_into_one_file(bench: Bench) -> None:

@@ -37,6 +37,9 @@ _PROBLEMS: dict[HealthOutcome, Problem] = {
     HealthOutcome.NOT_APPLICABLE: problems.NOT_APPLICABLE,
 }
 
+_WORTH_TELLING_S = 0.05
+"""What would be told as 0.0 s is in the record and in the JSON only."""
+
 _PLACED: dict[Placement, str] = {
     Placement.COMPONENTS: "component by component",
     Placement.LAYERS: "layer by layer",
@@ -186,7 +189,7 @@ def _request(
 
 
 def _row(site: Site, snapshot: LocalSnapshot, result: HealthResult) -> SnapshotResult:
-    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.timings_s)
+    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.timings_s if seconds >= _WORTH_TELLING_S)
     where = " ".join(part for part in (result.device, result.dtype, _PLACED.get(result.placement, "")) if part)
     parts = [result.detail, where, took]
     return SnapshotResult(
