@@ -243,7 +243,7 @@ def test_a_second_source_gives_what_a_bad_one_cannot(world: World, name: str) ->
 
 # A source that stalls is waited for each time: that it ends is seen where a second one helps, too.
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name == "stall" else name for name in LASTING]
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in {"stall", "slow down"} else name for name in LASTING]
 )
 def test_a_bad_source_alone_is_asked_a_bounded_number_of_times_and_leaves_nothing_false(
     world: World, name: str

@@ -244,7 +244,11 @@ def test_an_upload_of_another_file_is_left_where_one_snapshot_was_meant(work: Wo
 
 @pytest.mark.parametrize(
     ("known", "status", "code"),
-    [("parts", 403, "AccessDenied"), ("upload", 501, "NotImplemented"), ("intention", 403, "AccessDenied")],
+    [
+        pytest.param("parts", 403, "AccessDenied", marks=pytest.mark.long),
+        ("upload", 501, "NotImplemented"),
+        pytest.param("intention", 403, "AccessDenied", marks=pytest.mark.long),
+    ],
 )
 def test_credentials_that_may_only_upload_do_so_after_a_crash_too(
     work: Work, large: bytes, known: str, status: int, code: str
