@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-_AT_MOST_S = 1.0
+_AT_MOST_S = 1
 """How long one reading gathers bytes before it gives what it has: whoever reads may want to stop, or ask elsewhere."""
 
 
@@ -111,8 +111,8 @@ class _WaitingSocket:
         self._monotonic_s = monotonic_s
         self._heard_s = monotonic_s()
         connection.settimeout(None)
-        whole, rest = divmod(_AT_MOST_S, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(rest * 1e6)))
+        # A struct timeval: whole seconds, and no microseconds.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _AT_MOST_S, 0))
 
     @classmethod
     def below(cls, reader: Any, monotonic_s: Callable[[], float]) -> _WaitingSocket | None:  # noqa: ANN401 - as above

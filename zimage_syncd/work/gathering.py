@@ -13,7 +13,7 @@ from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import FileStat, Partial
 
 RUN_CHUNKS = 16
-"""Chunks that one request asks for at most: each request of boto3 takes 2 ms of a processor, most of them under
+"""Chunks that one request asks for at most: each request of boto3 takes 1.4 ms of a processor, most of it under
 Python's lock."""
 
 _SHARE = 8

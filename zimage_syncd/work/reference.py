@@ -7,13 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from zimage_syncd.model.health import (
-    HealthLevel,
-    HealthOutcome,
-    HealthRequest,
-    HealthResult,
-    conditions_of,
-)
+from zimage_syncd.model.health import HealthLevel, HealthOutcome, HealthRequest, HealthResult, conditions_of
 from zimage_syncd.model.health_record import HealthRecord
 from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.picture import Reference

@@ -189,8 +189,8 @@ class Transfer:
             file.partial.close()
 
 
-def _piece_bytes(worker: int, cores: int = _CORES) -> int:
+def _piece_bytes(worker: int) -> int:
     """How large the pieces of a worker (from 0) are; all buffers together have at most 32 MiB."""
-    if cores < _MANY_CORES:
+    if _CORES < _MANY_CORES:
         return PIECE_BYTES
     return 2 * PIECE_BYTES if worker < FIRST_WORKERS else PIECE_BYTES // 4
