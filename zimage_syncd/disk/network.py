@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+
+from zimage_syncd.disk.file_system import type_of
 
 _FUSE = 0x65735546
 _SHARED = frozenset(
@@ -30,12 +31,6 @@ _SHARED = frozenset(
 )
 """`f_type` of statfs(2): linux/magic.h, and for what lies outside the kernel's tree the list of coreutils' stat.c."""
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_STATFS_BYTES = 256
-"""More than `struct statfs` has anywhere (120 bytes on 64-bit Linux); its first field is `f_type`."""
-_TYPE_BITS = 0xFFFFFFFF
-"""Which of them count: the field is signed on some architectures."""
-
 
 def is_network(path: str) -> bool:
     """Whether other hosts may write below a path at the same time.
@@ -48,18 +43,11 @@ def is_network(path: str) -> bool:
     """
     while not os.path.exists(path) and path not in {"/", ""}:
         path = os.path.dirname(path)
-    kind = _type_of(path)
+    kind = type_of(path)
     if kind not in _SHARED:
         return False
     # NTFS and exFAT are served by FUSE, too; a disk of this host's has a device number that is not made up.
     return kind != _FUSE or _is_anonymous(path)
-
-
-def _type_of(path: str) -> int | None:
-    room = ctypes.create_string_buffer(_STATFS_BYTES)
-    if _LIBC.statfs(os.fsencode(path), room) != 0:
-        return None
-    return ctypes.c_long.from_buffer(room).value & _TYPE_BITS
 
 
 def _is_anonymous(path: str) -> bool:

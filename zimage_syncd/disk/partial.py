@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from zimage_syncd.disk.arrived import UNREADABLE, look_at_chunks
 from zimage_syncd.disk.errors import translate, translated
+from zimage_syncd.disk.file_system import is_in_memory
 from zimage_syncd.disk.reflink import share_extents
 from zimage_syncd.disk.tree import Tree, is_regular
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
@@ -213,11 +214,12 @@ def _preallocate(descriptor: int, size_bytes: int) -> None:
     """Reserves the bytes, so that a full disk is met now and not at the last chunk.
 
     fallocate(2) itself: glibc's posix_fallocate writes zeros where the file system cannot preallocate, which would
-    take minutes and look like data.
+    take minutes and look like data. In memory nothing is gained by it, and one thread finds a file's pages in 0.14 s/GB
+    before others can write into them.
     """
     if os.fstat(descriptor).st_size != size_bytes:
         os.ftruncate(descriptor, size_bytes)
-    if size_bytes == 0:
+    if size_bytes == 0 or is_in_memory(descriptor):
         return
     result = _LIBC.fallocate(descriptor, 0, ctypes.c_longlong(0), ctypes.c_longlong(size_bytes))
     if result != 0:
