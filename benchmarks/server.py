@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support import processes, seaweedfs
+from tests.support.faulty_proxy import self_signed
 from tests.support.s3_server import S3Server
 
 
@@ -43,15 +43,7 @@ class BenchServer:
 def bench_server(directory: Path) -> Iterator[BenchServer]:
     """A server with its data below a directory, stopped at the end."""
     directory.mkdir(parents=True, exist_ok=True)
-    certificate, key = directory / "server.crt", directory / "server.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = self_signed(directory)
     port = processes.free_ports(1)[0]
     known = seaweedfs.begin(
         directory,

@@ -9,7 +9,7 @@ import base64
 import copy
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -127,6 +127,34 @@ class FileHasher:
         """The digests of what was taken."""
         git_sha1 = self._git_sha1.hexdigest() if self._git_sha1 is not None else ""
         return FileDigests(self.taken_bytes, self._sha256.hexdigest(), git_sha1, self.chunks_from(0))
+
+
+def hash_as_written(
+    pieces: Iterable[memoryview], offset: int, length: int, write: Callable[[int, memoryview], None]
+) -> Generator[tuple[int, str], None, None]:
+    """Writes a run of chunks, and yields each one's index and the digest of what was written: hashed in the cache.
+
+    Args:
+        pieces: the run's bytes in views of any size; what comes beyond the run is not taken.
+        offset: where the run begins in the file, in bytes; a multiple of `CHUNK_BYTES`.
+        length: its bytes; the last chunk may be shorter.
+        write: takes an offset in the file and what belongs there; may raise.
+    """
+    end = offset + length
+    hasher, until = new_chunk_hasher(), min(offset + CHUNK_BYTES, end)
+    for piece in pieces:
+        rest = piece
+        while len(rest) and offset < end:
+            part = rest[: until - offset]
+            hasher.update(part)
+            write(offset, part)
+            offset += len(part)
+            rest = rest[len(part) :]
+            if offset == until:
+                yield (offset - 1) // CHUNK_BYTES, hasher.hexdigest()
+                hasher, until = new_chunk_hasher(), min(offset + CHUNK_BYTES, end)
+        if offset == end:
+            return
 
 
 def read_pieces(descriptor: int, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:

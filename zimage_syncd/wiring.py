@@ -36,6 +36,7 @@ from zimage_syncd.model.private import STATE_DIRECTORY
 from zimage_syncd.model.snapshot import RepoId, SnapshotKey
 from zimage_syncd.model.verdict import DataState, Verdict
 from zimage_syncd.ports import Archive, Cancel, Monitor, SnapshotSource
+from zimage_syncd.process.pullers import ProcessPullers
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.cache_tree import CacheTree
 from zimage_syncd.stores.directory import DirectoryStore
@@ -162,6 +163,7 @@ class Workshop:
             references=self.references if isinstance(shelf, DiskShelf) else None,
             verify_rate=self._rate(self.config.verify.rate),
             upload_rate=self._rate(self.config.backup.upload_rate),
+            pullers=ProcessPullers(None if self.config.restore.processes < 0 else self.config.restore.processes),
         )
 
     def _rate(self, text: str) -> Rate:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -132,10 +135,20 @@ class FaultyProxy:
 
 
 @contextmanager
-def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
-    """A running proxy in front of `http://host:port`."""
+def faulty_proxy(upstream: str, tls: tuple[Path, Path] | None = None) -> Iterator[FaultyProxy]:
+    """A running proxy in front of `http://host:port`.
+
+    Args:
+        upstream: the server.
+        tls: certificate and key, where the proxy itself is to be reached by TLS.
+    """
     server = _Server(("127.0.0.1", 0), _Handler)
-    proxy = FaultyProxy(f"http://127.0.0.1:{server.server_address[1]}", upstream)
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
+    proxy = FaultyProxy(f"{scheme}://127.0.0.1:{server.server_address[1]}", upstream)
     server.proxy = proxy  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -246,3 +259,17 @@ def _flipped(data: bytes, at_byte: int) -> bytes:
     if spoiled:
         spoiled[min(at_byte, len(spoiled) - 1)] ^= 0x20
     return bytes(spoiled)
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    certificate, key = directory / "server.crt", directory / "server.key"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key

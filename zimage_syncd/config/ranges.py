@@ -15,6 +15,8 @@ _MOST_DAYS = 36500.0
 """A hundred years: what reaches further back cannot be computed with dates."""
 _MOST_S = 86400.0 * 366
 """A year."""
+_MOST_PROCESSES = 64
+"""More than any one machine's connections and cores keep busy."""
 _SHIPPED = Verify()
 """Its schedules are right: tests say so."""
 
@@ -27,6 +29,7 @@ def check_ranges(config: Config) -> None:
     """
     _check_health(config)
     _check_verify(config)
+    _in_range("restore.processes", config.restore.processes, -1, _MOST_PROCESSES)
     _in_range("backup.settle_s", config.backup.settle_s, 0, _MOST_S)
     _parsed("backup.upload_rate", config.backup.upload_rate, rate_bytes_per_s)
     _in_range("retention.keep", config.retention.keep, 1, math.inf)

@@ -114,6 +114,7 @@ class Restore(_Section, frozen=True):
     """`[restore]`: where from, the nearest first."""
 
     order: list[str] = []
+    processes: int = -1
 
 
 class Backup(_Section, frozen=True):

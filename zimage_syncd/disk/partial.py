@@ -97,6 +97,11 @@ class PartialFile:
             data = data[count:]
             offset += count
 
+    def lend(self) -> int:
+        """Its descriptor, for another process that writes pieces where they belong; open until it is closed."""
+        self._is_fresh = False
+        return self._descriptor
+
     def start_writeback(self, offset: int, length: int) -> None:
         """Lets the kernel begin to write a range that is complete, so that the fsync at the end finds little to do.
 

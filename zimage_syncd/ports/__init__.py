@@ -6,6 +6,7 @@ from zimage_syncd.ports.layout import Layout
 from zimage_syncd.ports.lease import Lease, Unshared
 from zimage_syncd.ports.old_directory import OldDirectory, OldEntry
 from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
+from zimage_syncd.ports.pulling import Alone, Puller, Pullers, Reopenable, Team
 from zimage_syncd.ports.references import KeepsReferences, ReferenceShelf
 from zimage_syncd.ports.sources import (
     Archive,
@@ -23,6 +24,7 @@ from zimage_syncd.ports.uploads import BlobUpload, PartBody, ResumedUpload
 
 __all__ = [
     "Absent",
+    "Alone",
     "Archive",
     "BlobInfo",
     "BlobUpload",
@@ -48,8 +50,11 @@ __all__ = [
     "Partial",
     "PendingUpload",
     "Probe",
+    "Puller",
+    "Pullers",
     "Reader",
     "ReferenceShelf",
+    "Reopenable",
     "ReportStore",
     "Reserved",
     "ResumedUpload",
@@ -60,6 +65,7 @@ __all__ = [
     "SnapshotSource",
     "StoredSnapshot",
     "Strained",
+    "Team",
     "Unshared",
     "file_stat",
 ]

@@ -67,6 +67,9 @@ class Partial(Protocol):
     def write(self, offset: int, data: memoryview) -> None:
         """Writes a piece where it belongs; from any thread."""
 
+    def lend(self) -> int:
+        """Its descriptor, for another process that writes pieces where they belong; open until it is closed."""
+
     def start_writeback(self, offset: int, length: int) -> None:
         """A hint that a range is complete and may be written to the disk now."""
 

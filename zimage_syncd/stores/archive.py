@@ -23,7 +23,7 @@ from zimage_syncd.stores.archive_manifests import Manifests, Owns
 from zimage_syncd.stores.archive_marker import prepare_archive, require_archive
 from zimage_syncd.stores.archive_pictures import Pictures
 from zimage_syncd.stores.archive_refs import Refs
-from zimage_syncd.stores.object_store import ObjectStore, OpenUpload, Resuming
+from zimage_syncd.stores.object_store import ObjectStore, OpenUpload, Reopenable, Resuming
 
 
 class ObjectArchive:
@@ -128,6 +128,19 @@ class ObjectArchive:
             StoreBroken: its blob ends before.
         """
         return self._blobs.read(file, offset, length, buffer)
+
+    def recipe(self) -> bytes | None:
+        """What another process opens its store by (see `ports.Reopenable`)."""
+        return self._store.recipe() if isinstance(self._store, Reopenable) else None
+
+    def is_encrypted(self) -> bool:
+        """Whether its store is reached by TLS."""
+        return isinstance(self._store, Reopenable) and self._store.is_encrypted()
+
+    def address_of(self, file: FileEntry) -> str:
+        """How that process calls a file's blob."""
+        key = blob_key(file.sha256)
+        return self._store.address_of(key) if isinstance(self._store, Reopenable) else key
 
     def setbacks(self) -> int:
         """How often the store was asked for too much (see `ports.Strained`)."""

@@ -118,6 +118,20 @@ class ObjectStore(Protocol):
 
 
 @runtime_checkable
+class Reopenable(Protocol):
+    """An object store that another process of this program can read from as well."""
+
+    def recipe(self) -> bytes:
+        """What that process opens it by."""
+
+    def is_encrypted(self) -> bool:
+        """Whether it is reached by TLS."""
+
+    def address_of(self, key: str) -> str:
+        """How it calls an object."""
+
+
+@runtime_checkable
 class Resuming(Protocol):
     """An object store that keeps the parts of an upload when the process that sent them is gone.
 

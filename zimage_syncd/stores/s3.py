@@ -23,6 +23,7 @@ from zimage_syncd.stores.object_store import ObjectInfo, OpenUpload
 from zimage_syncd.stores.s3_errors import code_of, status_of, translated
 from zimage_syncd.stores.s3_multipart import Multipart
 from zimage_syncd.stores.s3_read import Answer, Patience, RangeRead, read_whole
+from zimage_syncd.stores.s3_recipe import recipe_of
 from zimage_syncd.stores.s3_settings import S3Settings, open_client
 from zimage_syncd.stores.s3_upload import S3Upload, abort_multipart
 
@@ -203,6 +204,18 @@ class S3Store:
 
     def _translated(self, key: str) -> AbstractContextManager[None]:
         return translated(f"s3://{self._bucket}/{self._prefix}{key}")
+
+    def recipe(self) -> bytes:
+        """What another process opens this store by (see `object_store.Reopenable`)."""
+        return recipe_of(self._settings)
+
+    def is_encrypted(self) -> bool:
+        """Whether it is reached by TLS: AWS always is."""
+        return not self._settings.endpoint_url.startswith("http://")
+
+    def address_of(self, key: str) -> str:
+        """How that process calls an object."""
+        return self._key(key)
 
     def setbacks(self) -> int:
         """How often a read was asked to slow down, timed out or broke off (see `ports.Strained`)."""

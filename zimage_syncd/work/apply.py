@@ -30,6 +30,7 @@ from zimage_syncd.ports import (
     ManifestShelf,
     Monitor,
     Partial,
+    Pullers,
     SeenFile,
 )
 from zimage_syncd.work.at_hand import find_at_hand
@@ -73,6 +74,7 @@ class Applier:
         monitor: Monitor,
         cancel: Cancel,
         lease: Lease,
+        pullers: Pullers,
     ) -> None:
         self._disk = disk
         self._ledger = ledger
@@ -81,6 +83,7 @@ class Applier:
         self._monitor = monitor
         self._cancel = cancel
         self._lease = lease
+        self._pullers = pullers
 
     def apply(
         self,
@@ -109,17 +112,11 @@ class Applier:
         right = itertools.chain((entry for entry in kept if isinstance(entry, FileEntry)), brought)
         repaired = (action for action in plan.actions.changes() if isinstance(action, Repair))
         at_hand = find_at_hand(self._disk, self._shelf, partial(_payload_of, plan), right, repaired)
-        transfer = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand)
-        changes = plan.actions.changes()
-        while portion := list(itertools.islice(changes, _A_PORTION)):
-            gathers = self._begun(portion, plan.mode, sources, done)
-            gathered = transfer.run(gathers)
-            done.failed.update({path: finding_of(failure) for path, failure in gathered.failed.items()})
-            done.gathered.read_bytes, done.gathered.findings = gathered.read_bytes, gathered.findings
-            finished = [gather.file for gather in gathers if gather.file.path in gathered.finished]
-            self._record(finished, gathered)
-            if more_to_come:
-                done.finished.extend(finished)
+        with self._pullers.team(sources, plan.fetch_bytes) as team:
+            transfer = Transfer(sources, self._clock, self._monitor, self._cancel, at_hand, team=team)
+            for finished in self._portions(plan, sources, transfer, done):
+                if more_to_come:
+                    done.finished.extend(finished)
         # Of a file that failed, its failure says as much; and so it does of a store that kept it back.
         told = {(finding.problem, finding.subject) for finding in done.failed.values()}
         told.update((finding.problem, path) for path, finding in done.failed.items())
@@ -131,6 +128,20 @@ class Applier:
             keep=[*(file.path for file in plan.manifest.files if file.path in done.failed), *awaited],
         )
         return done
+
+    def _portions(
+        self, plan: SnapshotPlan, sources: Sequence[ChunkSource], transfer: Transfer, done: Applied
+    ) -> Iterator[list[FileEntry]]:
+        """Brings the payload, and yields of each portion the files that have their final names."""
+        changes = plan.actions.changes()
+        while portion := list(itertools.islice(changes, _A_PORTION)):
+            gathers = self._begun(portion, plan.mode, sources, done)
+            gathered = transfer.run(gathers)
+            done.failed.update({path: finding_of(failure) for path, failure in gathered.failed.items()})
+            done.gathered.read_bytes, done.gathered.findings = gathered.read_bytes, gathered.findings
+            finished = [gather.file for gather in gathers if gather.file.path in gathered.finished]
+            self._record(finished, gathered)
+            yield finished
 
     def _begun(
         self, actions: Sequence[Action], mode: LinkMode, sources: Sequence[ChunkSource], done: Applied

@@ -5,6 +5,7 @@ A source that serves a corrupt or late chunk is told of; `Supply` decides for wh
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import threading
@@ -24,7 +25,7 @@ from zimage_syncd.model.failures import (
 )
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.model.report import Finding
-from zimage_syncd.ports import Cancel, ChunkSource, Clock, Monitor
+from zimage_syncd.ports import Cancel, ChunkSource, Clock, Monitor, Puller
 from zimage_syncd.work.at_hand import AtHand
 from zimage_syncd.work.gathering import OpenFile, Run
 from zimage_syncd.work.pull import pull
@@ -76,29 +77,30 @@ class Fetcher:
             counted[self._at_hand.name] = self._at_hand_bytes
         return counted
 
-    def fetch(self, run: Run, source: ChunkSource | None, buffer: memoryview) -> None:
+    def fetch(self, run: Run, source: ChunkSource | None, buffer: memoryview, puller: Puller | None = None) -> None:
         """Fetches a run of chunks: all of it in one request, then what is still lacking from wherever it is.
 
         Args:
             run: which chunks.
             source: the worker's own; None where it has none.
             buffer: pieces are read into it.
+            puller: another process that makes the first request instead of this thread.
 
         Raises:
             NotWritten: our own disk failed.
             Failure: no source has a chunk right; why the last one has not.
         """
-        for index in self._first_try(run, source, buffer):
+        for index in self._first_try(run, source, buffer, puller):
             self._chunk(run.file, index, buffer)
 
-    def _first_try(self, run: Run, source: ChunkSource | None, buffer: memoryview) -> list[int]:
+    def _first_try(self, run: Run, source: ChunkSource | None, buffer: memoryview, puller: Puller | None) -> list[int]:
         """Returns the chunks that are still lacking."""
         lacking = [index for index in run.chunks if not self._from_this_disk(run.file, index, buffer)]
         if source is None or not lacking or lacking[-1] - lacking[0] >= len(lacking):
             return lacking
         if self._supply.is_last(source, run.file.entry.sha256):
             return lacking
-        got, _ = self._pull(source, Run(run.file, range(lacking[0], lacking[-1] + 1)), buffer)
+        got, _ = self._pull(source, Run(run.file, range(lacking[0], lacking[-1] + 1)), buffer, puller=puller)
         return [index for index in lacking if index not in got]
 
     def _from_this_disk(self, file: OpenFile, index: int, buffer: memoryview) -> bool:
@@ -131,9 +133,18 @@ class Fetcher:
         raise _why(file.entry, troubles)
 
     def _pull(
-        self, source: ChunkSource, run: Run, buffer: memoryview, *, hurried: bool = True
+        self,
+        source: ChunkSource,
+        run: Run,
+        buffer: memoryview,
+        *,
+        hurried: bool = True,
+        puller: Puller | None = None,
     ) -> tuple[set[int], Failure | None]:
-        """Chunks of a run that came whole and right, and why another one did not; `hurried`: others may be faster."""
+        """Chunks of a run that came whole and right, and why another one did not; `hurried`: others may be faster.
+
+        What another process could not fetch has no reason here: whoever asks the source again meets it.
+        """
         entry, began_s = run.file.entry, self._clock.monotonic_s()
         got: set[int] = set()
         read_bytes = 0
@@ -151,15 +162,20 @@ class Fetcher:
                 raise _Late(source.name, f"late: {read_bytes} bytes of {entry.path} in {elapsed_s:.0f} s")
 
         try:
-            for index, found in pull(source, run, buffer, on_piece, self._cancel.check):
-                if found == entry.chunks[index]:
-                    got.add(index)
-                    run.file.partial.start_writeback(index * CHUNK_BYTES, entry.chunk_length(index))
-                    self._took(source, entry.chunk_length(index))
-                    self._at_hand.arrived(entry, (index,))
-                else:
-                    trouble = self._served_wrong(source, entry, index, found)
-            if len(got) < len(run.chunks) and trouble is None:
+            if puller is None:
+                pulled = pull(source, run, buffer, on_piece, self._cancel.check)
+            else:
+                pulled = puller.pull(entry, run.chunks, run.file.partial, on_piece, self._cancel.check)
+            with contextlib.closing(pulled):
+                for index, found in pulled:
+                    if found == entry.chunks[index]:
+                        got.add(index)
+                        run.file.partial.start_writeback(index * CHUNK_BYTES, entry.chunk_length(index))
+                        self._took(source, entry.chunk_length(index))
+                        self._at_hand.arrived(entry, (index,))
+                    else:
+                        trouble = self._served_wrong(source, entry, index, found)
+            if len(got) < len(run.chunks) and trouble is None and puller is None:
                 trouble = StoreBroken(entry.path, f"{source.name} gave {read_bytes} of {run.length} bytes")
                 self._failed(source, entry, trouble)
         except Stopped:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
-from zimage_syncd.digest import new_chunk_hasher
+from zimage_syncd.digest import hash_as_written
 from zimage_syncd.model.failures import Failure
 from zimage_syncd.ports import ChunkSource, OnBytes
 from zimage_syncd.work.gathering import Run
@@ -20,7 +20,7 @@ class NotWritten(Exception):
 
 def pull(
     source: ChunkSource, run: Run, buffer: memoryview, on_piece: OnBytes, check: Callable[[], None]
-) -> Iterator[tuple[int, str]]:
+) -> Generator[tuple[int, str], None, None]:
     """Yields the index of every chunk as it has been written, and the digest of what was written.
 
     Args:
@@ -35,27 +35,21 @@ def pull(
         Failure: as the source.
     """
     entry, partial = run.file.entry, run.file.partial
-    index, offset = run.chunks.start, run.offset
-    hasher, left = new_chunk_hasher(), entry.chunk_length(index)
-    for piece in source.read(entry, offset, run.length, buffer):
+
+    def write(offset: int, part: memoryview) -> None:
+        try:
+            partial.write(offset, part)
+        except Failure as failure:
+            raise NotWritten(failure) from failure
+        on_piece(len(part))
+
+    pieces = _told(source.read(entry, run.offset, run.length, buffer), on_piece, check)
+    return hash_as_written(pieces, run.offset, run.length, write)
+
+
+def _told(pieces: Iterable[memoryview], on_piece: OnBytes, check: Callable[[], None]) -> Iterator[memoryview]:
+    for piece in pieces:
         check()
         if not len(piece):
             on_piece(0)
-        rest = piece
-        while len(rest):
-            part = rest[:left]
-            hasher.update(part)
-            try:
-                partial.write(offset, part)
-            except Failure as failure:
-                raise NotWritten(failure) from failure
-            offset += len(part)
-            left -= len(part)
-            rest = rest[len(part) :]
-            on_piece(len(part))
-            if left == 0:
-                yield index, hasher.hexdigest()
-                index += 1
-                if index not in run.chunks:
-                    return
-                hasher, left = new_chunk_hasher(), entry.chunk_length(index)
+        yield piece

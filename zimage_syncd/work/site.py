@@ -11,6 +11,7 @@ from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import LocalSnapshot, RepoId, SnapshotKey
 from zimage_syncd.ports import (
+    Alone,
     Cancel,
     Clock,
     Disk,
@@ -19,6 +20,7 @@ from zimage_syncd.ports import (
     Ledger,
     ManifestShelf,
     Monitor,
+    Pullers,
     ReferenceShelf,
     Unshared,
 )
@@ -75,6 +77,8 @@ class Site:
     """Of pictures, by manifest; None where nothing is remembered of the place."""
     lease: Lease = field(default_factory=Unshared)
     """What keeps other hosts away; confirmed before anything is published."""
+    pullers: Pullers = field(default_factory=Alone)
+    """Other processes that fetch."""
     begin_thread: Callable[[], None] = lambda: None
     """Called at the start of each thread that verifies; lowers its priority where nobody waits for the job."""
 
@@ -142,7 +146,9 @@ class Site:
 
     def applier(self) -> Applier:
         """Carries actions out on this cache."""
-        return Applier(self.disk, self.ledger, self.shelf, self.clock, self.monitor, self.cancel, self.lease)
+        return Applier(
+            self.disk, self.ledger, self.shelf, self.clock, self.monitor, self.cancel, self.lease, self.pullers
+        )
 
 
 def selects(selection: Selection, key: SnapshotKey, names: tuple[str, ...], repos: tuple[RepoId, ...] = ()) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from zimage_syncd.cores import usable_cores
 from zimage_syncd.ports import Reader
 
 Task = Callable[[Reader], Sequence["Task"]]
@@ -18,7 +18,7 @@ _MOST_THREADS = 16
 
 def thread_count() -> int:
     """Two for each core that we may use: one waits for the disk while another one hashes."""
-    return min(_MOST_THREADS, 2 * len(os.sched_getaffinity(0)))
+    return min(_MOST_THREADS, 2 * usable_cores())
 
 
 class Spread:

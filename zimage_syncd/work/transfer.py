@@ -6,18 +6,19 @@ stops the others. What lies on this disk already, or arrives now, under another 
 
 from __future__ import annotations
 
-import os
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
+from zimage_syncd.cores import usable_cores
 from zimage_syncd.digest import PIECE_BYTES
 from zimage_syncd.model.failures import Failure, Stopped
-from zimage_syncd.ports import Cancel, ChunkSource, Clock, Monitor
+from zimage_syncd.ports import Alone, Cancel, ChunkSource, Clock, Monitor, Puller, Team
 from zimage_syncd.work.at_hand import AtHand
 from zimage_syncd.work.crew import Crew
 from zimage_syncd.work.fetcher import Fetcher
-from zimage_syncd.work.gathering import Gather, Gathered, OpenFile, Run, first_and_repeated, in_turn
+from zimage_syncd.work.gathering import RUN_CHUNKS, Gather, Gathered, OpenFile, Run, first_and_repeated, in_turn
 from zimage_syncd.work.pull import NotWritten
 from zimage_syncd.work.supply import Supply
 
@@ -26,13 +27,17 @@ _MANY_CORES = 8
 faster than 16, and than pieces of 1 MiB; 4 MiB would be a little faster still, and take as much memory again
 (docs/performance.md)."""
 
-_CORES = os.cpu_count() or 1
+_CORES = usable_cores()
 
 FIRST_WORKERS = min(_MANY_CORES, max(4, _CORES))
 """Threads to begin with: 4 saturate a loopback server on 2 cores, 8 one on 16 cores (measured)."""
 
 MOST_WORKERS = 32
 """Threads at most: a distant store gives one connection a fraction of what it has."""
+
+_WHILE_COMING = 4
+"""Chunks that a worker fetches itself at a time while its process is being started: the rest of the run is that one's,
+or somebody else's."""
 
 _FILES_AT_ONCE = 64
 """How many files of several chunks are open at a time; bounds descriptors, whatever a manifest holds."""
@@ -47,7 +52,8 @@ class Transfer:
         monitor: is told of every byte.
         cancel: looked at with every piece.
         at_hand: chunks that this disk has already.
-        workers: threads to begin with.
+        team: other processes, one for each of the first workers.
+        workers: threads to begin with; at least as many as there are processes.
         most: threads at most.
     """
 
@@ -59,11 +65,14 @@ class Transfer:
         cancel: Cancel,
         at_hand: AtHand | None = None,
         *,
+        team: Team | None = None,
         workers: int = FIRST_WORKERS,
         most: int = MOST_WORKERS,
     ) -> None:
         self._monitor = monitor
         self._cancel = cancel
+        self._team = team or Alone()
+        workers = max(workers, self._team.size)
         self._most = max(workers, most)
         self._supply = Supply(sources, clock, workers, self._most)
         self._at_hand = at_hand or AtHand()
@@ -125,25 +134,31 @@ class Transfer:
             self._finish(file)
 
     def _work(self, pool: ThreadPoolExecutor, tasks: Sequence[Run | Gather]) -> None:
-        left = iter(tasks)
+        left = deque(tasks)
         buffers: dict[int, memoryview] = {}
 
         def act(worker: int) -> bool:
+            source = self._supply.source_for(worker)
+            puller = None if source is None else self._team.puller(worker, source)
+            is_coming = puller is None and source is not None and self._team.is_coming(worker, source)
             with self._lock:
-                task = next(left, None)
+                task = _next_of(left, _WHILE_COMING if is_coming else RUN_CHUNKS)
             if task is None:
                 return False
             buffer = buffers.get(worker)
             if buffer is None:
-                buffer = buffers[worker] = memoryview(bytearray(_piece_bytes(worker)))
-            source = self._supply.source_for(worker)
+                buffer = buffers[worker] = memoryview(bytearray(self._piece_bytes()))
             if isinstance(task, Run):
-                self._run(task, source, buffer)
+                self._run(task, source, buffer, puller)
             else:
                 self._whole(task, source, buffer)
             return True
 
         Crew(pool, lambda: self._supply.workers, act).work()
+
+    def _piece_bytes(self) -> int:
+        """How large the pieces of a worker are."""
+        return 2 * PIECE_BYTES if _CORES >= _MANY_CORES and not self._team.size else PIECE_BYTES
 
     def _whole(self, gather: Gather, source: ChunkSource | None, buffer: memoryview) -> None:
         """A small file, from its opening to its final name."""
@@ -157,11 +172,11 @@ class Transfer:
             for file in opened:
                 file.partial.close()
 
-    def _run(self, run: Run, source: ChunkSource | None, buffer: memoryview) -> None:
+    def _run(self, run: Run, source: ChunkSource | None, buffer: memoryview, puller: Puller | None = None) -> None:
         file = run.file
         if file.failure is None:
             try:
-                self._fetcher.fetch(run, source, buffer)
+                self._fetcher.fetch(run, source, buffer, puller)
             except Stopped:
                 raise
             except NotWritten as error:
@@ -189,8 +204,12 @@ class Transfer:
             file.partial.close()
 
 
-def _piece_bytes(worker: int) -> int:
-    """How large the pieces of a worker (from 0) are; all buffers together have at most 32 MiB."""
-    if _CORES < _MANY_CORES:
-        return PIECE_BYTES
-    return 2 * PIECE_BYTES if worker < FIRST_WORKERS else PIECE_BYTES // 4
+def _next_of(left: deque[Run | Gather], most_chunks: int) -> Run | Gather | None:
+    """Takes the next task; of a run that is longer, the rest stays where it was."""
+    if not left:
+        return None
+    task = left.popleft()
+    if not isinstance(task, Run) or len(task.chunks) <= most_chunks:
+        return task
+    left.appendleft(Run(task.file, task.chunks[most_chunks:]))
+    return Run(task.file, task.chunks[:most_chunks])

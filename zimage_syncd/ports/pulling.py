@@ -1,0 +1,90 @@
+"""Other processes that fetch beside this one: Python's lock keeps one process from using many cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, runtime_checkable
+
+from zimage_syncd.model.manifest import FileEntry
+from zimage_syncd.ports.disk import Partial
+from zimage_syncd.ports.progress import OnBytes
+from zimage_syncd.ports.sources import ChunkSource
+
+
+@runtime_checkable
+class Reopenable(ChunkSource, Protocol):
+    """A source that another process of this program can read from as well."""
+
+    def recipe(self) -> bytes | None:
+        """What `zimage_syncd.pulling` opens it by, JSON; None where it cannot be."""
+
+    def is_encrypted(self) -> bool:
+        """Whether it is reached by TLS, which Python's own reading makes slow."""
+
+    def address_of(self, file: FileEntry) -> str:
+        """How that process calls a file's content."""
+
+
+class Puller(Protocol):
+    """Another process, for one worker; used by one thread at a time."""
+
+    def pull(
+        self, file: FileEntry, chunks: range, partial: Partial, on_piece: OnBytes, check: Callable[[], None]
+    ) -> Generator[tuple[int, str], None, None]:
+        """Yields the index of every chunk as it has been written, and the digest of what was written.
+
+        Ends early where something stands in the way, and does not say what: whoever asks here again meets it. When the
+        iterator is closed, nobody writes to the file any more.
+
+        Args:
+            file: which one.
+            chunks: neighbouring ones that it lacks.
+            partial: written to.
+            on_piece: is told of bytes, and of 0 with every sign of life; may raise to stop.
+            check: called several times a second; may raise to stop.
+        """
+
+
+class Team(Protocol):
+    """The processes of one transfer."""
+
+    @property
+    def size(self) -> int:
+        """How many there are at most; 0: none."""
+
+    def puller(self, worker: int, source: ChunkSource) -> Puller | None:
+        """What fetches from a source for a worker (from 0); None where nothing does, or not yet."""
+
+    def is_coming(self, worker: int, source: ChunkSource) -> bool:
+        """Whether there will be one in a moment."""
+
+
+class Pullers(Protocol):
+    """Starts processes where they are worth it."""
+
+    def team(self, sources: Sequence[ChunkSource], count_bytes: int) -> AbstractContextManager[Team]:
+        """Processes for one transfer, gone when the context is left.
+
+        Args:
+            sources: what it reads from, the nearest first.
+            count_bytes: how much it will fetch.
+        """
+
+
+class Alone:
+    """No other processes; a `Pullers`, and its `Team`."""
+
+    size = 0
+
+    def team(self, sources: Sequence[ChunkSource], count_bytes: int) -> AbstractContextManager[Team]:  # noqa: ARG002
+        """Itself."""
+        return nullcontext(self)
+
+    def puller(self, worker: int, source: ChunkSource) -> Puller | None:  # noqa: ARG002
+        """None."""
+        return None
+
+    def is_coming(self, worker: int, source: ChunkSource) -> bool:  # noqa: ARG002
+        """False."""
+        return False

@@ -1,0 +1,284 @@
+"""Processes that fetch runs of chunks, one for each worker of a transfer, so that Python's lock holds nobody up.
+
+A nursery is started, opens the store and forks the others (`nursery`). By TLS every 16 KiB need the lock, and 16 cores
+read 1 GB/s; with 8 processes 3.3 GB/s. Without TLS nothing is won (docs/performance.md). Only reading, hashing and
+writing are done there. Plans, retries, other sources, and what counts as right stay with the transfer, which gets the
+digest of what was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+
+from zimage_syncd.cores import usable_cores
+from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
+from zimage_syncd.ports import Alone, ChunkSource, OnBytes, Partial, Reopenable, Team
+from zimage_syncd.process.pull_messages import FAILED, HAND_WANTED, Ask, Told, receive, send
+
+_WORTH_BYTES = 4 * 10**9
+"""From so much on the start of the processes, half a second of one core, is worth it."""
+
+_MANY_CORES = 8
+"""From so many on."""
+
+_MOST = 8
+"""Processes: more were slower on 16 cores. Each takes about 11 MiB of its own."""
+
+_LOOK_EVERY_S = 0.25
+"""How long a wish to stop may go unnoticed."""
+
+_FAILURES_AT_MOST = 3
+"""In a row: then this transfer goes on without."""
+
+_END_WITHIN_S = 2.0
+
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+    " from zimage_syncd.pulling import main; main(int(sys.argv[2]))"
+)
+"""By the paths of this process: it may run from a copy, or from a directory that PYTHONPATH names."""
+
+
+class ProcessPullers:
+    """Implements `ports.Pullers`.
+
+    Args:
+        processes: how many; None: one for each core where there are many, for much that comes by TLS.
+    """
+
+    def __init__(self, processes: int | None) -> None:
+        self._processes = processes
+
+    @contextlib.contextmanager
+    def team(self, sources: Sequence[ChunkSource], count_bytes: int) -> Iterator[Team]:
+        """Processes for one transfer (see `ports.Pullers`)."""
+        nearest = sources[0] if sources else None
+        size = self._size(nearest, count_bytes) if isinstance(nearest, Reopenable) else 0
+        recipe = nearest.recipe() if isinstance(nearest, Reopenable) and size else None
+        nursery = None if recipe is None else _start(recipe)
+        if not isinstance(nearest, Reopenable) or nursery is None:
+            yield Alone()
+            return
+        team = _ProcessTeam(nearest, nursery, size)
+        try:
+            yield team
+        finally:
+            team.close()
+
+    def _size(self, source: Reopenable, count_bytes: int) -> int:
+        if self._processes is not None:
+            return self._processes if count_bytes >= CHUNK_BYTES else 0
+        cores = usable_cores()
+        are_worth_it = source.is_encrypted() and cores >= _MANY_CORES and count_bytes >= _WORTH_BYTES
+        return min(cores, _MOST) if are_worth_it else 0
+
+
+class _Nursery:
+    """The process that forks others."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+        self._process = process
+        self._connection = connection
+
+    def ask_for_hand(self) -> socket.socket | None:
+        """A connection to a process that will be there in a moment; None where as many are asked for as can be.
+
+        Raises:
+            OSError: the nursery is gone, or there are no descriptors left.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                send(self._connection, HAND_WANTED, theirs.fileno(), socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                ours.close()
+                return None
+            except BaseException:
+                ours.close()
+                raise
+        return ours
+
+    def close(self) -> None:
+        """Ends it; those that it has forked end with it."""
+        self._connection.close()
+        try:
+            self._process.wait(_END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _start(recipe: bytes) -> _Nursery | None:
+    """Starts a nursery, which ends with the thread that calls this; None where that is not possible here."""
+    if not sys.executable or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError:
+        return None
+    with theirs:
+        try:
+            ours.send(recipe)
+            paths = json.dumps([os.path.abspath(path) for path in sys.path])
+            command = [sys.executable, "-P", "-c", _PROGRAM, paths, str(os.getpid())]
+            quiet = subprocess.DEVNULL
+            process = subprocess.Popen(
+                command, stdin=theirs.fileno(), stdout=quiet, stderr=quiet, start_new_session=True
+            )
+        except OSError:
+            ours.close()
+            return None
+    return _Nursery(process, ours)
+
+
+class _ProcessTeam:
+    """Implements `ports.Team` for one source."""
+
+    def __init__(self, source: Reopenable, nursery: _Nursery, size: int) -> None:
+        self._source = source
+        self._nursery = nursery
+        self._size = size
+        self._lock = threading.Lock()
+        self._hands: dict[int, _Hand] = {}
+        self._failures = 0
+
+    @property
+    def size(self) -> int:
+        """How many processes there are at most."""
+        return self._size
+
+    def puller(self, worker: int, source: ChunkSource) -> _Hand | None:
+        """The process of a worker, asked for when it is wanted for the first time; None until it is there."""
+        with self._lock:
+            if not self._serves(worker, source):
+                return None
+            hand = self._hands.get(worker) or self._ask_for(worker)
+            try:
+                return hand if hand is not None and hand.is_here() else None
+            except OSError:
+                self._lose(worker)
+                return None
+
+    def is_coming(self, worker: int, source: ChunkSource) -> bool:
+        """Whether the process of a worker will be there in a moment."""
+        hand = self.puller(worker, source)
+        with self._lock:
+            return hand is None and self._serves(worker, source)
+
+    def _serves(self, worker: int, source: ChunkSource) -> bool:
+        return source is self._source and worker < self._size and self._failures < _FAILURES_AT_MOST
+
+    def _ask_for(self, worker: int) -> _Hand | None:
+        try:
+            connection = self._nursery.ask_for_hand()
+        except OSError:
+            self._failures = _FAILURES_AT_MOST
+            return None
+        if connection is not None:
+            self._hands[worker] = _Hand(connection, self._source, lambda well: self._count(worker, well=well))
+        return self._hands.get(worker)
+
+    def _count(self, worker: int, *, well: bool) -> None:
+        """A run has ended: all of it was fetched, or not."""
+        with self._lock:
+            self._failures = 0 if well else self._failures + 1
+            if self._hands[worker].is_gone:
+                del self._hands[worker]
+
+    def _lose(self, worker: int) -> None:
+        self._failures += 1
+        self._hands.pop(worker).close()
+
+    def close(self) -> None:
+        """Ends all processes."""
+        for hand in self._hands.values():
+            hand.close()
+        self._nursery.close()
+
+
+class _Hand:
+    """Implements `ports.Puller`: one process."""
+
+    def __init__(self, connection: socket.socket, source: Reopenable, on_end: Callable[[bool], None]) -> None:
+        self._connection = connection
+        self._source = source
+        self._on_end = on_end
+        self._process: int | None = None
+        self.is_gone = False
+        """Whether it is of no use any more."""
+
+    def is_here(self) -> bool:
+        """Whether it has said so.
+
+        Raises:
+            OSError: it never will.
+        """
+        if self._process is None:
+            try:
+                packet, self._process = receive(self._connection, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            if not packet or self._process is None:
+                raise ConnectionResetError("the process is gone")
+            self._connection.settimeout(_LOOK_EVERY_S)
+        return True
+
+    def pull(
+        self, file: FileEntry, chunks: range, partial: Partial, on_piece: OnBytes, check: Callable[[], None]
+    ) -> Generator[tuple[int, str], None, None]:
+        """Yields each chunk as it has been written, and its digest (see `ports.Puller`)."""
+        offset = chunks.start * CHUNK_BYTES
+        length = sum(file.chunk_length(index) for index in chunks)
+        ask = Ask(self._source.address_of(file), offset, length)
+        left = iter(chunks)
+        is_over = well = False
+        try:
+            send(self._connection, ask.encode(), partial.lend())
+            while not is_over:
+                packet = self._packet()
+                check()
+                if packet in {b"", FAILED}:
+                    is_over = packet == FAILED
+                    return
+                told = Told(0) if packet is None else Told.decode(packet)
+                on_piece(told.count_bytes)
+                if told.digest:
+                    index = next(left)
+                    is_over = well = index == chunks[-1]
+                    yield index, told.digest
+        except (OSError, ValueError, StopIteration):
+            return  # it was ended, or talks nonsense
+        finally:
+            if not is_over:
+                self.close()
+            self._on_end(well)
+
+    def _packet(self) -> bytes | None:
+        """What it says; empty where it is gone, None where it says nothing for a while."""
+        try:
+            return self._connection.recv(1024)
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        """Ends it, and returns when it is gone: from then on it writes nothing."""
+        self.is_gone = True
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            os.close(self._process)
+            self._process = None
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_WR)  # where it could not be killed, it ends after its run
+                self._connection.settimeout(None)
+                while self._connection.recv(1024):
+                    pass  # its end of the connection is closed after all else that it was doing
+        self._connection.close()
