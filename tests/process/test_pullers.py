@@ -396,6 +396,21 @@ def test_a_process_that_cannot_be_killed_is_waited_for(world: World, monkeypatch
     assert fetching(os.getpid()) == []
 
 
+def test_a_process_that_hangs_is_ended_and_its_work_done_here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pullers, "_SILENT_AT_MOST_S", 1.0)
+    stopped: list[int] = []
+
+    def hold_one(found: list[int]) -> None:
+        if not stopped:
+            stopped.append(found[-1])
+            os.kill(found[-1], signal.SIGSTOP)
+
+    result = world.run(cancel=_Watching(world, hold_one))
+    assert not result.failed
+    assert world.is_whole()
+    assert stopped
+
+
 def _stop(_: Sequence[int]) -> None:
     raise Stopped("test")
 

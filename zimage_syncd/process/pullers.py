@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from zimage_syncd.cores import usable_cores
@@ -34,6 +35,9 @@ _MOST = 8
 
 _LOOK_EVERY_S = 0.25
 """How long a wish to stop may go unnoticed."""
+
+_SILENT_AT_MOST_S = 60.0
+"""How long a process may say nothing: a store that is silent for half of it has failed there by then."""
 
 _FAILURES_AT_MOST = 3
 """In a row: then this transfer goes on without."""
@@ -240,12 +244,15 @@ class _Hand:
         ask = Ask(self._source.address_of(file), offset, length)
         left = iter(chunks)
         is_over = well = False
+        heard_s = time.monotonic()
         try:
             send(self._connection, ask.encode(), partial.lend())
             while not is_over:
                 packet = self._packet()
                 check()
-                if packet in {b"", FAILED}:
+                if packet is not None:
+                    heard_s = time.monotonic()
+                if packet in {b"", FAILED} or time.monotonic() - heard_s > _SILENT_AT_MOST_S:
                     is_over = packet == FAILED
                     return
                 told = Told(0) if packet is None else Told.decode(packet)
