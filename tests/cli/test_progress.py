@@ -49,11 +49,19 @@ class TestLines:
         progress.advance(10_000_000)
         assert progress._line(2.0) == "restore org/name: 10.00 MB of 30.00 MB, 5.00 MB/s, 4.0 s left"
 
+    def test_nothing_is_foretold_of_the_first_bytes(self) -> None:
+        progress = LineProgress(io.StringIO())
+        progress.begin("restore org/name", 33_000_000_000)
+        progress.advance(4_000)
+        assert progress._line(5.0) == "restore org/name: 4.00 kB of 33.00 GB, 800 B/s"
+        progress.advance(33_000_000)
+        assert progress._line(5.0).endswith(", 1 h 23 min left")
+
     def test_what_was_taken_back_does_not_break_it(self) -> None:
         progress = LineProgress(io.StringIO())
         progress.begin("restore org/name", 30_000_000)
         progress.advance(-10_000_000)
-        assert "left" in progress._line(2.0)
+        assert progress._line(2.0) == "restore org/name: 0 B of 30.00 MB, 0 B/s"
         progress.begin("hash", 0)
         assert progress._line(0.0) == "hash: 0 B, 0 B/s"
 

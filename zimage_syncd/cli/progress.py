@@ -17,6 +17,9 @@ _LINE_EVERY_S = 5.0
 _NOTHING_BELOW_BYTES = 32 * 2**20
 """A task smaller than this is over before its line is read."""
 
+_SAYS_LITTLE_BELOW = 0.001
+"""What is done of a task before its rate says when it ends: the first bytes come while much is still being opened."""
+
 
 def open_progress(stream: TextIO, *, quiet: bool) -> Monitor:
     """The monitor that fits the stream.
@@ -74,12 +77,14 @@ class LineProgress:
                 self._say(self._line(now_s - self._began_s))
 
     def _line(self, elapsed_s: float) -> str:
-        rate = self._done_bytes / max(elapsed_s, 0.001)
-        left = max(0, self._total_bytes - self._done_bytes) / rate if rate > 0 else 0
+        done_bytes = max(0, self._done_bytes)
+        rate = done_bytes / max(elapsed_s, 0.001)
         if not self._total_bytes:
-            return f"{self._task}: {size(self._done_bytes)}, {size(rate)}/s"
-        done = f"{size(self._done_bytes)} of {size(self._total_bytes)}"
-        return f"{self._task}: {done}, {size(rate)}/s, {duration(left)} left"
+            return f"{self._task}: {size(done_bytes)}, {size(rate)}/s"
+        line = f"{self._task}: {size(done_bytes)} of {size(self._total_bytes)}, {size(rate)}/s"
+        if done_bytes < self._total_bytes * _SAYS_LITTLE_BELOW:
+            return line
+        return f"{line}, {duration(max(0, self._total_bytes - done_bytes) / rate)} left"
 
     def note(self, text: str) -> None:
         """A sentence for people."""
