@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from tests.support.clock import HeldClock
+from tests.support.content import Content
 from tests.support.loop_disk import LoopDisk
 from tests.support.machine import Machine
 from tests.support.processes import directory_of_run
@@ -37,7 +38,7 @@ def bench(tmp_path: Path, clock: HeldClock) -> Bench:
 @pytest.fixture
 def content() -> random.Random:
     """The same random bytes in every run."""
-    return random.Random(20261)
+    return Content(20261)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
+from tests.support.content import Content
 from tests.support.loop_disk import KINDS, mounted
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES, Manifest
@@ -103,7 +104,7 @@ class World:
 
 
 def build(root: Path) -> World:
-    source = random.Random(7)
+    source = Content(7)
     files = {
         **pipeline_files(),
         "big/model.safetensors": safetensors_bytes({"x": source.randbytes(2 * CHUNK_BYTES + 999)}),

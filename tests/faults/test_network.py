@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.caches import hf_snapshot, listing
 from tests.support.clock import HeldClock
+from tests.support.content import Content
 from tests.support.faulty_proxy import (
     Answer,
     Drip,
@@ -76,7 +77,7 @@ class Origin:
 
 
 def origin_on(server: S3Server, directory: Path) -> Origin:
-    source = random.Random(3)
+    source = Content(3)
     files = {
         **pipeline_files(),
         "big/model.safetensors": safetensors_bytes({"x": source.randbytes(3 * CHUNK_BYTES + 999)}),
