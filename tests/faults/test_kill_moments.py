@@ -149,7 +149,8 @@ class Model:
         return {key for key in world.shop.objects(world.store) if key.startswith(("blobs/", "manifests/"))}
 
 
-@pytest.fixture(scope="module", params=["file", "s3"])
+# test_kill.py kills at twelve points of what is done with a directory.
+@pytest.fixture(scope="module", params=[pytest.param("file", marks=pytest.mark.long), "s3"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     root = tmp_path_factory.mktemp("model")
     server: S3Server | None = request.getfixturevalue("seaweed") if request.param == "s3" else None
