@@ -18,9 +18,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.gpu_resets import Program, Resets
 from benchmarks.harness import Case, Harness
 from benchmarks.server import BenchServer, bench_server
 from benchmarks.twin import COMMIT, REPO
@@ -136,21 +137,21 @@ class GpuBench:
         subprocess.run(command, check=True, env=self._environment())
 
     def _backup(self) -> None:
-        config = self._config()
-        self._timed("backup", config, "backup")
-        self._command(config, "restore")  # makes the link, which a verification asks for
+        program = self._program()
+        program.timed("backup", "backup")
+        program.run("restore")  # makes the link, which a verification asks for
 
     def _verify(self) -> None:
-        verify = Case("ours", [self._ours(self._config(), "verify", "--deep")], self._bytes)
+        verify = Case("ours", [self._program().command("verify", "--deep")], self._bytes)
         hashing = Case("b3sum", [["sh", "-c", f"b3sum {self._home}/hub/{_NAME}/blobs/*"]], self._bytes)
         self.harness.run("deep verification in RAM", [verify, hashing], self._runs)
 
     def _restore(self) -> None:
-        config = self._config()
-        self.harness.run("restore in RAM", self._restores(config), self._runs)
-        self._command(config, "restore")
+        program = self._program()
+        self.harness.run("restore in RAM", self._restores(program), self._runs)
+        program.run("restore")
 
-    def _restores(self, config: Path) -> list[Case]:
+    def _restores(self, program: Program) -> list[Case]:
         there, server = self._place / "copy", self._server
         s5cmd = [
             "s5cmd",
@@ -167,7 +168,7 @@ class GpuBench:
 
         hashed = ["sh", "-c", f"find {there} -type f -print0 | xargs -0 b3sum"]
         return [
-            Case("ours, verified", [self._ours(config, "restore")], self._bytes, before=clear),
+            Case("ours, verified", [program.command("restore")], self._bytes, before=clear),
             Case("s5cmd", [s5cmd], self._bytes, before=clear, after=clear),
             Case("s5cmd + b3sum", [s5cmd, hashed], self._bytes, before=clear, after=clear),
         ]
@@ -177,7 +178,7 @@ class GpuBench:
         if self._disk is None:
             return
         home = self._disk / "cache"
-        config = self._config(home)
+        program = self._program(home)
         shutil.rmtree(self._home / "hub")  # memory for the page cache
         raw = self._disk / "raw"
         count = max(self._bytes // 2**24, 1)
@@ -190,75 +191,15 @@ class GpuBench:
             os.sync()
 
         cases = [
-            Case("ours, verified and durable", [self._ours(config, "restore")], self._bytes, before=clear),
+            Case("ours, verified and durable", [program.command("restore")], self._bytes, before=clear),
             Case("dd oflag=direct", [dd], count * 2**24, before=clear, after=clear),
         ]
         self.harness.run("restore to the disk", cases, self._runs)
         clear()
-        self._command(self._config(), "restore")
+        self._program().run("restore")
 
     def _resets(self) -> None:
-        """From the start of the daemon to the first picture, with the data disk intact, and with only the bucket.
-
-        Beside them a health check and a restore alone, which they are made of.
-        """
-        config, mark = self._config(), self._place / "state" / "mark.json"
-        self._command(config, "restore")
-        self._daemon(config, mark.exists)  # so that a reset is one
-        for _ in range(self._runs):
-            self._timed("a health check alone", config, "health")
-            self._reset(config, "the system disk")
-            self._lose_cache()
-            self._timed("a restore alone", config, "restore")
-            self._reset(config, "both disks")
-
-    def _lose_cache(self) -> None:
-        shutil.rmtree(self._home)
-        self._home.mkdir()
-
-    def _reset(self, config: Path, lost: str) -> None:
-        shutil.rmtree(self._place / "state", ignore_errors=True)
-        (self._place / "link").unlink(missing_ok=True)
-        if lost == "both disks":
-            self._lose_cache()
-        reports = self._home / ".zimage-syncd" / "pictures"
-        before = set(reports.glob("*.png"))
-        linked_s: list[float] = []
-
-        def pictured() -> bool:
-            if not linked_s and (self._place / "link").is_symlink():
-                linked_s.append(time.perf_counter() - began_s)
-            return bool(set(reports.glob("*.png")) - before)
-
-        began_s = time.perf_counter()
-        pictured_s, most_rss, after = self._daemon(config, pictured)
-        print(
-            f"lost {lost}: link after {linked_s[0]:.2f} s, first picture after {pictured_s:.2f} s; the daemon held at"
-            f" most {most_rss / 2**20:.0f} MiB, afterwards {after / 2**20:.0f}",
-            flush=True,
-        )
-        for line in (self._place / "daemon.log").read_text().splitlines():
-            if "(generate)" in line:
-                print(f"  {json.loads(line)['detail']}", flush=True)
-
-    def _daemon(self, config: Path, done: Callable[[], bool]) -> tuple[float, int, int]:
-        """Runs the daemon until something is seen: seconds until then, its most memory, and what it has 3 s later."""
-        began_s, most_rss = time.perf_counter(), 0
-        with (self._place / "daemon.log").open("w") as log:
-            command = self._ours(config, "run")
-            daemon = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
-            try:
-                while not done():
-                    if daemon.poll() is not None or time.perf_counter() - began_s > 200:
-                        raise RuntimeError((self._place / "daemon.log").read_text()[-4000:])
-                    most_rss = max(most_rss, _rss_of(daemon.pid))
-                    time.sleep(0.02)
-                taken_s = time.perf_counter() - began_s
-                time.sleep(3.0)
-                return taken_s, most_rss, _rss_of(daemon.pid)
-            finally:
-                daemon.terminate()
-                daemon.wait()
+        Resets(self._program(), self._place, self._home).run(self._runs)
 
     @functools.cached_property
     def _server(self) -> BenchServer:
@@ -275,7 +216,7 @@ class GpuBench:
             server.http.client().create_bucket(Bucket="weights")
         return server
 
-    def _config(self, home: Path | None = None) -> Path:
+    def _program(self, home: Path | None = None) -> Program:
         suffix = "-disk" if home else ""
         config = self._place / f"config{suffix}.toml"
         size = "size_px = 64\nsteps = 2\n" if self._small else ""
@@ -285,7 +226,7 @@ class GpuBench:
             f'[stores.bucket]\nurl = "s3://weights/zimage"\nendpoint_url = "{self._server.endpoint(tls=False)}"\n'
             f'[health]\n{size}[daemon]\nstate_dir = "{self._place}/state{suffix}"\nhttp = ""\n'
         )
-        return config
+        return Program(config, self._environment())
 
     def _request(self, level: str, size: int, steps: int, picture: Path) -> Path:
         from zimage_syncd.model.health import HealthLevel, HealthRequest
@@ -308,23 +249,8 @@ class GpuBench:
     def _environment(self) -> dict[str, str]:
         return dict(self.harness.environment)
 
-    def _ours(self, config: Path, *words: str) -> Sequence[str]:
-        return [sys.executable, "-m", "zimage_syncd", "--config", str(config), *words]
-
-    def _command(self, config: Path, *words: str) -> None:
-        subprocess.run(self._ours(config, *words), env=self._environment(), check=False)
-
-    def _timed(self, title: str, config: Path, *words: str) -> None:
-        began_s = time.perf_counter()
-        self._command(config, *words)
-        print(f"{title}: {time.perf_counter() - began_s:.2f} s", flush=True)
-
     def _python(self, name: str, *words: str) -> Case:
         return Case(name, [[sys.executable, *words]], self._bytes)
-
-
-def _rss_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _pixels(path: Path) -> str:

@@ -11,12 +11,14 @@ import hypothesis
 import pytest
 
 from tests.support.clock import HeldClock
+from tests.support.content import Content
 from tests.support.loop_disk import LoopDisk
 from tests.support.machine import Machine
 from tests.support.processes import directory_of_run
 from tests.support.s3_server import S3Server
 from tests.support.seaweedfs import seaweedfs
 from tests.support.site import Bench
+from zimage_syncd.stores import s3_settings
 
 # A machine that others use, too, may stop a test for a second: how long one example took says nothing.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -37,7 +39,7 @@ def bench(tmp_path: Path, clock: HeldClock) -> Bench:
 @pytest.fixture
 def content() -> random.Random:
     """The same random bytes in every run."""
-    return random.Random(20261)
+    return Content(20261)
 
 
 @pytest.fixture
@@ -58,6 +60,15 @@ def data_disk(machine: Machine) -> Iterator[LoopDisk]:
     machine.write_config(cache=f'mount = "{machine.root}/data"')
     yield disk
     disk.unmount()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions() -> Iterator[None]:
+    """botocore's descriptions of S3 are read once, not for each store that a test opens: four fifths of its time."""
+    loader = s3_settings._S3Loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s3_settings, "_S3Loader", lambda: loader)
+        yield
 
 
 @pytest.fixture(scope="session")

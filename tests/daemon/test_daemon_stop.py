@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import signal
 import time
 from pathlib import Path
 
 from tests.support.caches import hf_snapshot, listing
+from tests.support.content import Content
 from tests.support.daemon import QUIET, Daemon
 from tests.support.machine import Machine
 from tests.support.s3_server import S3Server
@@ -37,7 +37,7 @@ def test_a_restore_at_full_speed_is_left_at_once_and_gone_on_with(seaweed: S3Ser
     )
     machine.write_config(QUIET, store=store)
     keys = {"AWS_ACCESS_KEY_ID": seaweed.access_key, "AWS_SECRET_ACCESS_KEY": seaweed.secret_key}
-    source = random.Random(5)
+    source = Content(5)
     shards = {
         f"big/model-{number}.safetensors": safetensors_bytes({"x": source.randbytes(CHUNKS_A_SHARD * CHUNK_BYTES)})
         for number in range(SHARDS)

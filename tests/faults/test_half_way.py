@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caches import hf_snapshot, listing
+from tests.support.content import Content
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.s3_server import S3Server
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
@@ -44,8 +45,9 @@ class World:
 
     def fill(self) -> None:
         parts = [self.chunks // 2, self.chunks - self.chunks // 2]
+        source = Content(13)
         large = {
-            f"part{number}/model.safetensors": safetensors_bytes({"x": os.urandom(count * CHUNK_BYTES - 999)})
+            f"part{number}/model.safetensors": safetensors_bytes({"x": source.randbytes(count * CHUNK_BYTES - 999)})
             for number, count in enumerate(parts)
         }
         hf_snapshot(self.cache, {**pipeline_files(), **large})

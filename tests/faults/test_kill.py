@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
+from tests.support.content import Content
 from tests.support.loop_disk import KINDS, mounted
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES, Manifest
@@ -50,6 +51,20 @@ class World:
         shutil.copytree(healthy.root / "original", self.cache, symlinks=True)
         shutil.rmtree(self.cache / ".zimage-syncd", ignore_errors=True)
         self.write_config()
+
+    def begin_empty(self, healthy: World) -> None:
+        """Has no cache, and the bucket of a world in which everything was done."""
+        self.cache.parent.mkdir(exist_ok=True)
+        self.bucket.symlink_to(healthy.bucket)
+        self.write_config()
+
+    def die(self, job: str, healthy: World, number: int) -> None:
+        """Begins a job, which is killed at one of its moments."""
+        assert self.run(job, at=moment(healthy, job, number)).returncode == -9
+
+    def finish(self, job: str) -> None:
+        finished = self.run(job)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
 
     def run(self, *arguments: str, at: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(DYING), str(at), "--config", str(self.root / "config.toml"), *arguments]
@@ -89,7 +104,7 @@ class World:
 
 
 def build(root: Path) -> World:
-    source = random.Random(7)
+    source = Content(7)
     files = {
         **pipeline_files(),
         "big/model.safetensors": safetensors_bytes({"x": source.randbytes(2 * CHUNK_BYTES + 999)}),
@@ -107,15 +122,13 @@ def build(root: Path) -> World:
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world after one undisturbed backup and restore, with the counts of both."""
     world = build(tmp_path_factory.mktemp("healthy"))
-    finished = world.run("backup")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    world.finish("backup")
     (world.root / "backup-count").write_text(str(world.count()))
     (world.root / "expected-blobs").write_text("\n".join(world.blobs()))
     before = listing(world.cache)
     shutil.copytree(world.cache, world.root / "original", symlinks=True)
     shutil.rmtree(world.cache)
-    finished = world.run("restore")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    world.finish("restore")
     (world.root / "restore-count").write_text(str(world.count()))
     assert listing(world.cache) == before
     return world
@@ -132,11 +145,9 @@ def test_a_killed_backup_leaves_nothing_false_and_the_next_one_ends_it(
 ) -> None:
     world = World(tmp_path)
     world.begin_with(healthy)
-    killed = world.run("backup", at=moment(healthy, "backup", number))
-    assert killed.returncode == -9
+    world.die("backup", healthy, number)
     world.assert_no_reference_to_missing_bytes()
-    finished = world.run("backup")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    world.finish("backup")
     world.assert_no_reference_to_missing_bytes()
     assert world.blobs() == (healthy.root / "expected-blobs").read_text().splitlines()
     assert world.half_written() == []
@@ -149,15 +160,11 @@ def test_a_killed_restore_leaves_nothing_half_and_the_next_one_ends_it(
     healthy: World, tmp_path: Path, number: int
 ) -> None:
     world = World(tmp_path)
-    world.cache.parent.mkdir()
-    world.bucket.symlink_to(healthy.bucket)
-    world.write_config()
+    world.begin_empty(healthy)
     whole = listing(healthy.root / "original")
-    killed = world.run("restore", at=moment(healthy, "restore", number))
-    assert killed.returncode == -9
+    world.die("restore", healthy, number)
     world.assert_what_is_final_is_of(whole)
-    finished = world.run("restore")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    world.finish("restore")
     assert listing(world.cache) == whole
     assert list(world.cache.rglob(".zimage-syncd-*")) == []
 
@@ -172,11 +179,10 @@ def test_a_backup_that_lost_its_power_leaves_nothing_false_and_the_next_one_is_t
     world = World(tmp_path)
     with mounted(world.bucket, kind) as disk:
         world.begin_with(healthy)
-        assert world.run("backup", at=moment(healthy, "backup", number)).returncode == -9
+        world.die("backup", healthy, number)
         disk.cut_power()
         world.assert_no_reference_to_missing_bytes()
-        finished = world.run("backup")
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+        world.finish("backup")
         disk.cut_power()
         world.assert_no_reference_to_missing_bytes()
         assert world.blobs() == (healthy.root / "expected-blobs").read_text().splitlines()
@@ -192,13 +198,11 @@ def test_a_restore_that_lost_its_power_leaves_nothing_half_and_the_next_one_is_t
 ) -> None:
     world = World(tmp_path)
     with mounted(world.cache.parent, kind) as disk:
-        world.bucket.symlink_to(healthy.bucket)
-        world.write_config()
+        world.begin_empty(healthy)
         whole = listing(healthy.root / "original")
-        assert world.run("restore", at=moment(healthy, "restore", number)).returncode == -9
+        world.die("restore", healthy, number)
         disk.cut_power()
         world.assert_what_is_final_is_of(whole)
-        finished = world.run("restore")
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+        world.finish("restore")
         disk.cut_power()
         assert listing(world.cache) == whole

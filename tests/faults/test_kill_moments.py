@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caches import hf_snapshot, listing, modelscope_snapshot
+from tests.support.content import Content
 from tests.support.s3_server import S3Server
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES, Manifest
@@ -148,17 +149,18 @@ class Model:
         return {key for key in world.shop.objects(world.store) if key.startswith(("blobs/", "manifests/"))}
 
 
-@pytest.fixture(scope="module", params=["file", "s3"])
+# test_kill.py kills at twelve points of what is done with a directory.
+@pytest.fixture(scope="module", params=[pytest.param("file", marks=pytest.mark.long), "s3"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     root = tmp_path_factory.mktemp("model")
     server: S3Server | None = request.getfixturevalue("seaweed") if request.param == "s3" else None
     (root / "shop").mkdir()
     shop = Shop(root / "shop", server, server.make_bucket() if server else "")
-    dice = random.Random(23)
+    source = Content(23)
     files = {
         **pipeline_files(),
-        "big/model.safetensors": safetensors_bytes({"x": dice.randbytes(3 * CHUNK_BYTES + 999)}),
-        "second/model.safetensors": safetensors_bytes({"y": dice.randbytes(2 * CHUNK_BYTES + 5)}),
+        "big/model.safetensors": safetensors_bytes({"x": source.randbytes(3 * CHUNK_BYTES + 999)}),
+        "second/model.safetensors": safetensors_bytes({"y": source.randbytes(2 * CHUNK_BYTES + 5)}),
     }
     world = World(root, shop, "model")
     hf_snapshot(world.cache, files, refs=("main", "v1"))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caches import hf_snapshot, listing
+from tests.support.content import Content
 from tests.support.s3_server import S3Server
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.model.manifest import CHUNK_BYTES, Manifest
@@ -73,7 +74,7 @@ class World:
 
 
 def fill(root: Path) -> None:
-    source = random.Random(11)
+    source = Content(11)
     files = {
         **pipeline_files(),
         "big/model.safetensors": safetensors_bytes({"x": source.randbytes(3 * CHUNK_BYTES + 999)}),

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.caches import hf_snapshot, modelscope_snapshot
+from tests.support.content import Content
 from tests.support.loop_disk import LoopDisk
 from tests.support.machine import Machine
 from tests.support.s3_server import S3Server
@@ -45,7 +45,7 @@ def failing(bad: set[int], read: Callable[..., object]) -> Callable[..., object]
 def test_an_unreadable_file_is_named_and_the_other_snapshot_is_backed_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
-    big = safetensors_bytes({"x": random.Random(5).randbytes(2 * CHUNK_BYTES + 9)})
+    big = safetensors_bytes({"x": Content(5).randbytes(2 * CHUNK_BYTES + 9)})
     files = {**pipeline_files(), "big/model.safetensors": big}
     hf_snapshot(bench.root, files)
     modelscope_snapshot(bench.root, files)

@@ -1,6 +1,6 @@
 """The levels `load` and `generate` on a processor, with the real classes and the tiny pipeline.
 
-Each probe imports torch, which takes seconds: so there are few, and each shows several things.
+A probe imports torch, which takes seconds: so most are forked from one that has it, and each shows several things.
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import zimage_syncd
+from tests.support.forked_probe import probe_ahead
 from tests.support.pictures import AT
 from tests.support.safetensors_edit import overwrite_tensor, rename_tensors
 from zimage_syncd.layouts.safetensors_header import read_safetensors
@@ -108,7 +109,7 @@ def test_a_picture_is_drawn_without_any_network_and_kept_with_what_made_it(tiny,
 
 
 def test_what_is_loaded_directly_draws_the_same_picture_as_from_pretrained(tiny, request_for, tmp_path):
-    directly, errors = probe(request_for(tiny, picture=str(tmp_path / "directly.png")))
+    directly, errors = probe_ahead(request_for(tiny, picture=str(tmp_path / "directly.png")))
     assert "again" not in errors
     plainly = subprocess.run(
         [sys.executable, ENTRY, "--plainly", "a test"],
@@ -134,26 +135,26 @@ def test_a_text_encoder_saved_with_its_head_is_loaded_directly(own_tiny, request
         rename_tensors(str(place / shard), lambda name: f"model.{name}")
     index["weight_map"] = {f"model.{name}": shard for name, shard in index["weight_map"].items()}
     (place / "model.safetensors.index.json").write_text(json.dumps(index))
-    result, errors = probe(request_for(own_tiny, level=HealthLevel.LOAD))
+    result, errors = probe_ahead(request_for(own_tiny, level=HealthLevel.LOAD))
     assert (result.outcome, result.detail, errors) == (HealthOutcome.OK, "", "")
 
 
 @pytest.mark.long  # `health` as a command does it, too, with a painter
 def test_drawn_again_it_is_the_same_and_a_zeroed_tensor_makes_another_picture(own_tiny, request_for, tmp_path):
     request_ = request_for(own_tiny, level=HealthLevel.GENERATE, side_by_side=str(tmp_path / "both.png"))
-    first, _ = probe(request_)
+    first, _ = probe_ahead(request_)
     assert (first.outcome, first.comparison) == (HealthOutcome.OK, None)
     kept = str(tmp_path / "reference.png")
     shutil.copyfile(first.picture, kept)
     conditions = conditions_of(request_, first.device, first.dtype, first.versions)
     reference = Reference("a" * 64, conditions, first.picture_facts, "b" * 64, AT, kept)
     request_ = replace(request_, references=(reference,))
-    again, _ = probe(request_)
+    again, _ = probe_ahead(request_)
     assert again.outcome is HealthOutcome.OK
     assert (again.comparison.likeness, again.comparison.distance) == (Likeness.SAME, 0.0)
     # The smallest number there is: a matrix of zeros would not have been loaded.
     overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.mid_block.resnets.0.conv1.weight", b"\x01\0")
-    damaged, _ = probe(request_)
+    damaged, _ = probe_ahead(request_)
     assert (damaged.outcome, damaged.level) == (HealthOutcome.DIFFERENT_PICTURE, HealthLevel.GENERATE)
     assert damaged.comparison.distance > SIMILAR_BELOW
     assert damaged.picture == request_.picture
@@ -173,7 +174,7 @@ def test_a_constant_picture_is_wrong_and_not_kept(own_tiny, request_for):
     # The smallest number there is: a matrix of zeros would not have been loaded.
     overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.conv_out.weight", b"\x01\0")
     request_ = request_for(own_tiny, level=HealthLevel.GENERATE)
-    result, errors = probe(request_)
+    result, errors = probe_ahead(request_)
     assert (result.outcome, result.level) == (HealthOutcome.WRONG_PICTURE, HealthLevel.GENERATE)
     assert "one colour" in result.detail
     # This project's own loader is not believed when it says so.
@@ -184,14 +185,14 @@ def test_a_constant_picture_is_wrong_and_not_kept(own_tiny, request_for):
 
 def test_one_nan_in_a_weight_fails_the_load_and_names_the_tensor(own_tiny, request_for):
     overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.conv_in.weight", NAN_BF16, count=1)
-    result, _ = probe(request_for(own_tiny, level=HealthLevel.LOAD))
+    result, _ = probe_ahead(request_for(own_tiny, level=HealthLevel.LOAD))
     assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
     assert "vae: decoder.conv_in.weight" in result.detail
 
 
 def test_a_weight_matrix_of_nothing_but_zeros_fails_the_load(own_tiny, request_for):
     overwrite_tensor(os.path.join(own_tiny, VAE), "decoder.conv_in.weight", b"\0\0")
-    result, _ = probe(request_for(own_tiny, level=HealthLevel.LOAD))
+    result, _ = probe_ahead(request_for(own_tiny, level=HealthLevel.LOAD))
     assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
     assert "vae: decoder.conv_in.weight holds nothing but zeros" in result.detail
 
@@ -205,7 +206,7 @@ def test_a_tensor_that_no_file_has_fails_the_load_and_is_named(own_tiny, request
         rename_tensors(str(path), lambda name: f"{name}.of_another_model" if name == gone else name)
     for path in place.glob("*.index.json"):
         path.write_text(path.read_text().replace(gone, f"{gone}.of_another_model"))
-    result, _ = probe(request_for(own_tiny))
+    result, _ = probe_ahead(request_for(own_tiny))
     assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
     assert f"{component}: no file has {gone}" in result.detail
 
@@ -217,14 +218,14 @@ def test_a_tensor_with_a_name_that_is_no_argument_is_loaded_as_the_libraries_do(
         rename_tensors(str(path), lambda found: name if found == gone else found)
     index = Path(own_tiny, "text_encoder", "model.safetensors.index.json")
     index.write_text(index.read_text().replace(f'"{gone}"', json.dumps(name)))
-    result, _ = probe(request_for(own_tiny))
+    result, _ = probe_ahead(request_for(own_tiny))
     assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
 
 
 def test_a_model_that_does_not_fit_its_configuration_fails_the_load(own_tiny, request_for):
     path = Path(own_tiny, "transformer", "config.json")
     path.write_text(path.read_text().replace('"dim": 96', '"dim": 128'))
-    result, _ = probe(request_for(own_tiny, level=HealthLevel.LOAD))
+    result, _ = probe_ahead(request_for(own_tiny, level=HealthLevel.LOAD))
     assert (result.outcome, result.level) == (HealthOutcome.LOAD_FAILED, HealthLevel.LOAD)
     assert "\n" not in result.detail
     assert result.detail

@@ -71,6 +71,12 @@ def program(tmp_path: Path, text: str) -> str:
     return str(place)
 
 
+@pytest.fixture
+def bare(tmp_path: Path) -> str:
+    """This Python without its packages: what is tried with it does not need the seconds that importing torch takes."""
+    return program(tmp_path, f'exec {sys.executable} -S "$@"')
+
+
 def left_over(room: Path) -> set[str]:
     return {name for name in os.listdir(room) if name not in {"asked", "pid"}}
 
@@ -173,8 +179,8 @@ WAITING = 'echo "for $ZIMAGE_SYNCD_PROBE_AHEAD"; exec head -n 1'
 """A program that answers what it was started ahead for, and its request."""
 
 
-def test_a_unit_that_was_prepared_is_given_the_request_and_the_next_one_is_started_anew(room: Path) -> None:
-    probe = UnitProbe(sys.executable, os.environ, "zimage-syncd-probe", str(room))
+def test_a_unit_that_was_prepared_is_given_the_request_and_the_next_one_is_started_anew(room: Path, bare: str) -> None:
+    probe = UnitProbe(bare, os.environ, "zimage-syncd-probe", str(room))
     probe.prepare("huggingface")
     probe.prepare("huggingface")
     wait_until((room / "pid").exists)
@@ -190,11 +196,11 @@ def test_a_unit_that_was_prepared_is_given_the_request_and_the_next_one_is_start
     assert left_over(room) == set()
 
 
-def test_a_request_that_comes_before_the_unit_reads_is_not_lost(room: Path, tmp_path: Path) -> None:
+def test_a_request_that_comes_before_the_unit_reads_is_not_lost(room: Path, tmp_path: Path, bare: str) -> None:
     """systemd opens the FIFO when it gets to it; what was written to one that nobody has open would be gone."""
     late = (tmp_path / "bin/systemctl").read_text().replace("start)", "start)\n    sleep 0.5")
     (tmp_path / "bin/systemctl").write_text(late)
-    probe = UnitProbe(sys.executable, os.environ, "zimage-syncd-probe", str(room))
+    probe = UnitProbe(bare, os.environ, "zimage-syncd-probe", str(room))
     probe.prepare("huggingface")
     assert probe.run(REQUEST, 60, Never()).outcome is HealthOutcome.FILES_DAMAGED
     assert len((room / "asked").read_text().splitlines()) == 1
@@ -232,12 +238,12 @@ def test_a_prepared_unit_that_has_ended_is_replaced(room: Path, tmp_path: Path) 
     assert left_over(room) == set()
 
 
-def test_a_daemon_that_is_killed_leaves_no_unit_waiting_for_a_request(room: Path) -> None:
+def test_a_daemon_that_is_killed_leaves_no_unit_waiting_for_a_request(room: Path, bare: str) -> None:
     """Its end of the FIFO closes, whatever systemd does then."""
     code = (
-        "import os, sys, time\n"
+        "import os, time\n"
         "from zimage_syncd.process.unit_probe import UnitProbe\n"
-        f"UnitProbe(sys.executable, os.environ, 'zimage-syncd-probe', {str(room)!r}).prepare('huggingface')\n"
+        f"UnitProbe({bare!r}, os.environ, 'zimage-syncd-probe', {str(room)!r}).prepare('huggingface')\n"
         "time.sleep(600)\n"
     )
     daemon = subprocess.Popen([sys.executable, "-c", code])

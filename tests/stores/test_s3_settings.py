@@ -11,6 +11,7 @@ from botocore.loaders import Loader
 
 from tests.support.s3_server import S3Server
 from zimage_syncd.model.failures import ConfigInvalid, ConfigUntrusted, StoreDenied, StoreUrlInvalid, UnsafePath
+from zimage_syncd.stores import s3_settings
 from zimage_syncd.stores.s3 import S3Store
 from zimage_syncd.stores.s3_settings import S3Settings, open_client
 
@@ -191,6 +192,8 @@ def test_a_client_is_made_without_a_search_for_all_services(monkeypatch: pytest.
         searched.append(type_name)
         return ["s3"]
 
+    # One that has read nothing yet.
+    monkeypatch.setattr(s3_settings, "_S3Loader", type(s3_settings._S3Loader()))
     monkeypatch.setattr(Loader, "list_available_services", search)
     client = open_client(S3Settings("bucket", region="us-east-1"))
     assert client.can_paginate("list_objects_v2")

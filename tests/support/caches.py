@@ -14,6 +14,10 @@ def etag_of(name: str, data: bytes) -> str:
     """A blob's name: sha256 for LFS files, git's blob SHA-1 for small ones."""
     if name.endswith((".safetensors", ".bin")):
         return hashlib.sha256(data).hexdigest()
+    return _git_name(data)
+
+
+def _git_name(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
@@ -39,10 +43,11 @@ def hf_snapshot(
         link = base / "snapshots" / commit / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to("../" * (name.count("/") + 2) + f"blobs/{etag}")
-        git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-        listed[name] = {"size": len(data), "blob_id": git}
+        listed[name] = {"size": len(data), "blob_id": etag}
         if len(etag) == 64:
-            listed[name] |= {"lfs_sha256": etag, "lfs_size": len(data)}
+            # What git has of it: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+            pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{etag}\nsize {len(data)}\n"
+            listed[name] |= {"blob_id": _git_name(pointer.encode()), "lfs_sha256": etag, "lfs_size": len(data)}
     if trees:
         tree = base / "trees" / f"{commit}.json"
         tree.parent.mkdir(exist_ok=True)

@@ -4,6 +4,8 @@ A *root* process imports the program, does nothing else, and stays at one thread
 with the command's environment, directory and output, that ends as an interpreter does: exit status, signals, open files
 and memory are those of a process of its own. What differs is the start, so whoever asks for another language or time
 zone gets a new process; tests of the start itself use `Machine.command`.
+
+The health check's process has a root process of its own: forked_probe.py.
 """
 
 from __future__ import annotations
@@ -44,31 +46,52 @@ def _started_by(environment: Mapping[str, str]) -> dict[str, str]:
 def run(arguments: Iterable[str], environment: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """Runs one command, as `subprocess.run` does with `python -m zimage_syncd` and both outputs captured."""
     asked = [sys.executable, "-m", "zimage_syncd", *arguments]
-    document = json.dumps([asked[3:], dict(environment), str(cwd)]).encode()
+    code, out, errors = ask("tests.support.forked", asked[3:], environment, cwd)
+    return subprocess.CompletedProcess(asked, code, out.decode(), errors.decode())
+
+
+def ask(
+    root: str, arguments: Iterable[str], environment: Mapping[str, str], cwd: Path, given: bytes = b""
+) -> tuple[int, bytes, bytes]:
+    """Has a process forked from a root process.
+
+    Args:
+        root: the module that is run as the root process, and calls `serve`.
+        arguments: of the process, as all of these.
+        environment: all of its variables.
+        cwd: where it works.
+        given: its standard input.
+
+    Returns:
+        Exit status, standard output and standard error.
+    """
+    document = json.dumps([list(arguments), dict(environment), str(cwd)]).encode()
     with contextlib.ExitStack() as stack:
-        out, errors = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write(given)
+        files[0].seek(0)
         ended, status = os.pipe()
-        descriptors = array.array("i", [out.fileno(), errors.fileno(), status])
+        descriptors = array.array("i", [*(file.fileno() for file in files), status])
         try:
-            _root().sendmsg([document], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+            _connection(root).sendmsg([document], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
         finally:
             os.close(status)
         with open(ended, "rb") as told:
             code = int(told.read())
         said = []
-        for file in (out, errors):
+        for file in files[1:]:
             file.seek(0)
-            said.append(file.read().decode())
-    return subprocess.CompletedProcess(asked, code, *said)
+            said.append(file.read())
+    return code, said[0], said[1]
 
 
 @functools.cache
-def _root() -> socket.socket:
-    """The connection to this worker's root process; whole messages, for several threads may ask."""
+def _connection(root: str) -> socket.socket:
+    """To this worker's root process of a kind; whole messages, for several threads may ask."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_BYTES)
-    command = [sys.executable, "-m", "tests.support.forked", str(theirs.fileno())]
+    command = [sys.executable, "-m", root, str(theirs.fileno())]
     environment = {**os.environ, "PYTHONPATH": str(_PROJECT)}
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
     theirs.close()
@@ -81,11 +104,11 @@ def _root() -> socket.socket:
     return ours
 
 
-def _serve(requests: socket.socket) -> list[str]:
-    """Forks for each request; returns the arguments in the process that is to run them."""
+def serve(requests: socket.socket) -> list[str]:
+    """In a root process: forks for each request; returns the arguments in the process that is to run them."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for a command
     while True:
-        document, descriptors, _, _ = socket.recv_fds(requests, _MAX_BYTES, 3)
+        document, descriptors, _, _ = socket.recv_fds(requests, _MAX_BYTES, 4)
         if not document:
             os._exit(0)
         if os.fork() == 0:
@@ -97,19 +120,19 @@ def _serve(requests: socket.socket) -> list[str]:
 
 
 def _begin(
-    arguments: list[str], environment: dict[str, str], cwd: str, out: int, errors: int, status: int
+    arguments: list[str], environment: dict[str, str], cwd: str, given: int, out: int, errors: int, status: int
 ) -> list[str]:
     """Makes of a fork what a new process would be; the one in between tells how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     command = os.fork()
     if command:
-        os.close(out)
-        os.close(errors)
+        for descriptor in (given, out, errors):
+            os.close(descriptor)
         _, ended = os.waitpid(command, 0)
         os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
         os._exit(0)
     os.close(status)
-    for number, descriptor in enumerate((out, errors), 1):
+    for number, descriptor in enumerate((given, out, errors)):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.clear()
@@ -129,7 +152,7 @@ if __name__ == "__main__":
 
     # What is here before a fork stays where it is: a collection, or an orderly end, would copy all of it.
     gc.freeze()
-    sys.argv = ["zimage-syncd", *_serve(socket.socket(fileno=int(sys.argv[1])))]
+    sys.argv = ["zimage-syncd", *serve(socket.socket(fileno=int(sys.argv[1])))]
     code = 1
     try:
         main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import cast
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.content import Content
 from tests.support.site import entry_of
 from zimage_syncd.model.failures import DeviceFull, Stopped
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
@@ -18,7 +18,7 @@ from zimage_syncd.ports import Partial
 from zimage_syncd.work.gathering import OpenFile, Run
 from zimage_syncd.work.pull import NotWritten, pull
 
-DATA = random.Random(5).randbytes(2 * CHUNK_BYTES + 777)
+DATA = Content(5).randbytes(2 * CHUNK_BYTES + 777)
 ENTRY = entry_of("models/file", DATA)
 WHOLE = range(3)
 

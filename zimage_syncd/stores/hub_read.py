@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 
 from zimage_syncd.model.failures import BlobMissing, StoreBroken, StoreUnreachable
+from zimage_syncd.stores.http_body import Body
 from zimage_syncd.stores.hub import Sleep
 from zimage_syncd.stores.hub_connection import BREAKS, Answer, HubBusy, HubConnection, HubUnreached, reason
-from zimage_syncd.stores.s3_body import Body
 
 MAX_BREAKS = 5
 """Broken connections and busy answers that one read survives."""
@@ -72,20 +72,14 @@ class HubRead:
             answer, skip = self._open()
             body = Body(_Stream(answer))
             try:
-                while self._position < self._end:
-                    rest = skip or self._end - self._position
-                    count = self._take(body, buffer[: min(len(buffer), rest)])
-                    if count is None:
-                        yield buffer[:0]
-                        continue
-                    if count == 0:
-                        break
-                    if skip:
-                        skip -= count
-                        yield buffer[:0]
-                        continue
-                    self._position += count
-                    yield buffer[:count]
+                for piece in body.pieces(skip, self._end - self._position, buffer):
+                    self._position += len(piece)
+                    yield piece
+            except BREAKS as error:
+                self._lose(reason(error))
+            else:
+                if self._position < self._end:
+                    self._lose("the answer ended early")
             finally:
                 body.close()
 
@@ -151,14 +145,3 @@ class HubRead:
         if match is None:
             raise StoreBroken(self._subject, f"Content-Range {given[:100]!r} is not understood")
         return int(match[1]), int(match[2]) + 1, None if match[3] == "*" else int(match[3])
-
-    def _take(self, body: Body, room: memoryview) -> int | None:
-        """Reads some bytes; 0 where the connection broke and another may be tried, None where it is silent."""
-        try:
-            count = body.readinto(room)
-        except BREAKS as error:
-            self._lose(reason(error))
-            return 0
-        if count == 0:
-            self._lose("the answer ended early")
-        return count

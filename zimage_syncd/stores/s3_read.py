@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from zimage_syncd.digest import md5_hex
 from zimage_syncd.model.failures import StoreBroken, StoreUnreachable
-from zimage_syncd.stores.s3_body import Body
+from zimage_syncd.stores.http_body import Body
 from zimage_syncd.stores.s3_errors import BREAKS, code_of, status_of, translated
 from zimage_syncd.stores.s3_settings import S3Client
 
@@ -110,20 +110,14 @@ class RangeRead:
                 yield buffer[:0]
                 continue
             try:
-                while self._position < self._end:
-                    rest = skip or self._end - self._position
-                    count = self._take(body, buffer[: min(len(buffer), rest)])
-                    if count is None:
-                        yield buffer[:0]
-                        continue
-                    if count == 0:
-                        break
-                    if skip:
-                        skip -= count
-                        yield buffer[:0]
-                        continue
-                    self._position += count
-                    yield buffer[:count]
+                for piece in body.pieces(skip, self._end - self._position, buffer):
+                    self._position += len(piece)
+                    yield piece
+            except BREAKS as error:
+                self._patience.lose(error)
+            else:
+                if self._position < self._end:
+                    self._patience.lose(None)
             finally:
                 body.close()
             if self._position < self._end:
@@ -172,17 +166,6 @@ class RangeRead:
         first = 0 if status == 200 else self._position
         length = answer.get("ContentLength")
         return first, self._end if length is None else first + int(length)
-
-    def _take(self, body: Body, room: memoryview) -> int | None:
-        """Reads some bytes; 0 where the connection broke and another may be tried, None where it is silent."""
-        try:
-            count = body.readinto(room)
-        except BREAKS as error:
-            self._patience.lose(error)
-            return 0
-        if count == 0:
-            self._patience.lose(None)
-        return count
 
 
 def read_whole(client: S3Client, bucket: str, key: str, max_bytes: int, patience: Patience) -> bytes:

@@ -8,7 +8,7 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _AT_MOST_S = 1
@@ -40,6 +40,27 @@ class Body:
         self._plain = plain if direct and isinstance(plain, http.client.HTTPResponse) else None
         self._socket = None if self._plain is None else _WaitingSocket.below(self._plain.fp, monotonic_s)
         self._is_drained = False
+
+    def pieces(self, skip: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+        """Yields `length` bytes after the first `skip`, in views of `buffer` that hold until the next one.
+
+        Empty ones come between where it takes time. Ends early where the connection was closed early.
+
+        Raises:
+            OSError, http.client.HTTPException: as `readinto`.
+        """
+        while length:
+            count = self.readinto(buffer[: min(len(buffer), skip or length)])
+            if count == 0:
+                return
+            if count is None:
+                yield buffer[:0]
+            elif skip:
+                skip -= count
+                yield buffer[:0]
+            else:
+                length -= count
+                yield buffer[:count]
 
     def readinto(self, room: memoryview) -> int | None:
         """Reads what comes within about a second; 0 at the end, or where the connection was closed before it.

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import urllib3
 
-from zimage_syncd.stores.s3_body import Body
+from zimage_syncd.stores.http_body import Body
 
 PIECE_BYTES = 2**20
 TIMEOUT_S = 2.5
@@ -90,6 +90,25 @@ def test_it_is_what_was_sent_and_the_connection_serves_again(
     server.scripts = [(length, sends(content)) for content in contents]
     assert [read(opened(pool)) for _ in contents] == contents
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("skip", [0, 1, PIECE_BYTES, PIECE_BYTES + 1])
+def test_of_a_range_only_what_was_asked_for_is_given(
+    server: Server, pool: urllib3.HTTPConnectionPool, skip: int
+) -> None:
+    content = random.Random(1).randbytes(skip + 2 * PIECE_BYTES + 1)
+    server.scripts = [(len(content) + 10, lambda connection: connection.sendall(content + bytes(10)))]
+    body, buffer = opened(pool), memoryview(bytearray(PIECE_BYTES))
+    got = b"".join(bytes(piece) for piece in body.pieces(skip, 2 * PIECE_BYTES, buffer))
+    body.close()
+    assert got == content[skip:-1]
+
+
+def test_a_range_whose_connection_is_closed_early_ends_early(server: Server, pool: urllib3.HTTPConnectionPool) -> None:
+    server.scripts = [(2**30, lambda connection: connection.sendall(bytes(PIECE_BYTES + 10)))]
+    body, buffer = opened(pool), memoryview(bytearray(PIECE_BYTES))
+    assert sum(len(piece) for piece in body.pieces(3, 2**29, buffer)) == PIECE_BYTES + 7
+    body.close()
 
 
 def test_a_piece_that_drips_is_given_within_a_second_or_so(server: Server, pool: urllib3.HTTPConnectionPool) -> None:
