@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import random
 import tempfile
@@ -167,3 +168,20 @@ def test_a_partial_that_has_the_mode_of_its_file_already_is_gone_on_with(
     assert (somebody / PATH).stat().st_mode & 0o777 == mode
     (somebody / PATH).chmod(0o600)
     assert (somebody / PATH).read_bytes() == data
+
+
+def test_a_partial_whose_closing_fails_is_closed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may be another file's by the second time, which was then closed; or nobody foresaw the error."""
+    partial = PartialFile(Tree(str(tmp_path)), PATH, CHUNK_BYTES)
+    closed: list[int] = []
+    close = os.close
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        closed.append(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "close", fail)
+    partial.close()
+    partial.close()
+    assert len(closed) == 1

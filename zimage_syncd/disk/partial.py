@@ -190,10 +190,15 @@ class PartialFile:
             os.unlink(self._name, dir_fd=directory)
 
     def close(self) -> None:
-        """Lets go of the partial, which stays for the next run."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Lets go of the partial, which stays for the next run.
+
+        A network file system may tell only now what became of a write. What is finished was synced before that, and
+        what is not is hashed again. The descriptor is gone in either case: its number may be another file's by now.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 def _opened(name: str, directory: int) -> int:
