@@ -21,6 +21,7 @@ from tests.support.s3_server import S3Server
 from tests.support.site import Bench, BytesSource, StopAfter, entry_of
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.clock import SystemClock
+from zimage_syncd.disk import partial
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
@@ -428,6 +429,17 @@ def test_sockets_and_descriptors_are_closed(world: World) -> None:
         (world.bench.root / path).unlink()
     world.run()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_where_only_one_process_may_write_the_others_do_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sshfs tells of a failed write at the first close of any descriptor: a process that fetched took that with it."""
+    asked: list[object] = []
+    monkeypatch.setattr(partial, "writes_at_close", lambda _: True)
+    monkeypatch.setattr(pullers.Ask, "encode", lambda ask: asked.append(ask) or b"")
+    result = world.run()
+    assert not result.failed
+    assert world.is_whole()
+    assert not asked
 
 
 def test_no_more_hands_are_asked_for_than_a_nursery_can_take(world: World) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 from zimage_syncd.cores import usable_cores
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
-from zimage_syncd.ports import Alone, ChunkSource, OnBytes, Partial, Reopenable, Team
+from zimage_syncd.ports import Alone, ChunkSource, OnBytes, Reopenable, Team
 from zimage_syncd.process.pull_messages import FAILED, HAND_WANTED, Ask, Told, receive, send
 
 _WORTH_BYTES = 4 * 10**9
@@ -236,17 +236,17 @@ class _Hand:
         return True
 
     def pull(
-        self, file: FileEntry, chunks: range, partial: Partial, on_piece: OnBytes, check: Callable[[], None]
+        self, entry: FileEntry, chunks: range, file: int, on_piece: OnBytes, check: Callable[[], None]
     ) -> Generator[tuple[int, str], None, None]:
         """Yields each chunk as it has been written, and its digest (see `ports.Puller`)."""
         offset = chunks.start * CHUNK_BYTES
-        length = sum(file.chunk_length(index) for index in chunks)
-        ask = Ask(self._source.address_of(file), offset, length)
+        length = sum(entry.chunk_length(index) for index in chunks)
+        ask = Ask(self._source.address_of(entry), offset, length)
         left = iter(chunks)
         is_over = well = False
         heard_s = time.monotonic()
         try:
-            send(self._connection, ask.encode(), partial.lend())
+            send(self._connection, ask.encode(), file)
             while not is_over:
                 packet = self._packet()
                 check()
