@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,7 +28,7 @@ from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.ports import Cancel, ChunkSource
-from zimage_syncd.process import pullers
+from zimage_syncd.process import pull_messages, pullers
 from zimage_syncd.process.pullers import ProcessPullers
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.archive_keys import blob_key
@@ -440,6 +442,36 @@ def test_where_only_one_process_may_write_the_others_do_not(world: World, monkey
     assert not result.failed
     assert world.is_whole()
     assert not asked
+
+
+def test_a_program_that_gives_credentials_reads_nothing_of_what_a_transfer_says(
+    world: World, seaweed: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its standard input was the socket to the transfer: it took packets away, or waited for more until the end."""
+    keys = {"Version": 1, "AccessKeyId": seaweed.access_key, "SecretAccessKey": seaweed.secret_key}
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\necho '{json.dumps(keys)}'\n")
+    program.chmod(0o700)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {program}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    settings = replace(seaweed.settings(bucket, "p"), access_key="", secret_key="", endpoint_url=world.proxy.url)
+    world.archive = ObjectArchive("bucket", S3Store(settings), SystemClock(), "owner", lambda *_: True, "host")
+    assert not world.run().failed
+    assert world.is_whole()
+    assert len(world.hands) >= 2
+
+
+def test_descriptors_that_come_along_are_not_given_to_other_programs() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        pull_messages.send(ours, b"x", ours.fileno())
+        _, descriptor = pull_messages.receive(theirs)
+        assert descriptor is not None
+        assert not os.get_inheritable(descriptor)
+        os.close(descriptor)
 
 
 def test_no_more_hands_are_asked_for_than_a_nursery_can_take(world: World) -> None:

@@ -46,7 +46,7 @@ _END_WITHIN_S = 2.0
 
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    " from zimage_syncd.pulling import main; main(int(sys.argv[2]))"
+    " from zimage_syncd.pulling import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
 """By the paths of this process: it may run from a copy, or from a directory that PYTHONPATH names."""
 
@@ -132,10 +132,10 @@ def _start(recipe: bytes) -> _Nursery | None:
         try:
             ours.send(recipe)
             paths = json.dumps([os.path.abspath(path) for path in sys.path])
-            command = [sys.executable, "-P", "-c", _PROGRAM, paths, str(os.getpid())]
-            quiet = subprocess.DEVNULL
+            given, quiet = theirs.fileno(), subprocess.DEVNULL
+            command = [sys.executable, "-P", "-c", _PROGRAM, paths, str(os.getpid()), str(given)]
             process = subprocess.Popen(
-                command, stdin=theirs.fileno(), stdout=quiet, stderr=quiet, start_new_session=True
+                command, stdin=quiet, stdout=quiet, stderr=quiet, pass_fds=(given,), start_new_session=True
             )
         except OSError:
             ours.close()
