@@ -340,7 +340,9 @@ def test_without_an_interpreter_to_start_everything_is_fetched_here(
 
 def test_a_transfer_that_is_killed_leaves_no_process(seaweed: S3Server, tmp_path: Path) -> None:
     cache, bucket = tmp_path / "cache", seaweed.make_bucket()
-    hf_snapshot(cache, {**pipeline_files(), "a/model.safetensors": safetensors_bytes({"x": bytes(6 * CHUNK_BYTES)})})
+    # Of zeros one chunk would be fetched, before anybody is there.
+    weights = random.Random(12).randbytes(6 * CHUNK_BYTES)
+    hf_snapshot(cache, {**pipeline_files(), "a/model.safetensors": safetensors_bytes({"x": weights})})
     before = listing(cache)
     with faulty_proxy(seaweed.endpoint_url) as proxy:
         config = tmp_path / "config.toml"
@@ -362,7 +364,7 @@ def test_a_transfer_that_is_killed_leaves_no_process(seaweed: S3Server, tmp_path
 
         assert start("backup").wait() == 0
         shutil.rmtree(cache)
-        proxy.spoil("GET", Drip(2**20, 0.05), times=EVERY, within="blobs")
+        proxy.spoil("GET", Drip(2**20, 0.2), times=EVERY, within="blobs")
         restore = start("restore")
         wait_for(lambda: len(fetching(restore.pid)) == 3)
         processes = fetching(restore.pid)
