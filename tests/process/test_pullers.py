@@ -255,6 +255,20 @@ def test_what_a_store_serves_wrong_once_is_asked_for_again(world: World, fault: 
     assert world.hands
 
 
+def test_a_store_that_refuses_all_of_them_once_is_asked_by_them_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three at once were three in a row: one busy moment of the store left a whole transfer to this process."""
+    asked: list[pullers.Ask] = []
+    encode = pullers.Ask.encode
+    monkeypatch.setattr(pullers.Ask, "encode", lambda ask: asked.append(ask) or encode(ask))
+    world.proxy.spoil("GET", Answer(503, "SlowDown"), times=3, within="blobs")
+    result = world.run()
+    assert not result.failed
+    assert world.is_whole()
+    assert len(asked) > 5
+
+
 def test_a_chunk_that_is_damaged_in_the_store_comes_from_the_next_source_and_is_told(
     world: World, seaweed: S3Server, bucket: str
 ) -> None:

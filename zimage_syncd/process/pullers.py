@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from zimage_syncd.cores import usable_cores
@@ -40,7 +41,7 @@ _SILENT_AT_MOST_S = 60.0
 """How long a process may say nothing: a store that is silent for half of it has failed there by then."""
 
 _FAILURES_AT_MOST = 3
-"""In a row: then this transfer goes on without."""
+"""In a row, of one worker's runs: then it goes on without. A busy store refuses all of them at once."""
 
 _END_WITHIN_S = 2.0
 
@@ -152,7 +153,8 @@ class _ProcessTeam:
         self._size = size
         self._lock = threading.Lock()
         self._hands: dict[int, _Hand] = {}
-        self._failures = 0
+        self._failures: Counter[int] = Counter()
+        self._is_over = False
 
     @property
     def size(self) -> int:
@@ -178,13 +180,15 @@ class _ProcessTeam:
             return hand is None and self._serves(worker, source)
 
     def _serves(self, worker: int, source: ChunkSource) -> bool:
-        return source is self._source and worker < self._size and self._failures < _FAILURES_AT_MOST
+        if self._is_over or source is not self._source:
+            return False
+        return worker < self._size and self._failures[worker] < _FAILURES_AT_MOST
 
     def _ask_for(self, worker: int) -> _Hand | None:
         try:
             connection = self._nursery.ask_for_hand()
         except OSError:
-            self._failures = _FAILURES_AT_MOST
+            self._is_over = True
             return None
         if connection is not None:
             self._hands[worker] = _Hand(connection, self._source, lambda well: self._count(worker, well=well))
@@ -193,12 +197,12 @@ class _ProcessTeam:
     def _count(self, worker: int, *, well: bool) -> None:
         """A run has ended: all of it was fetched, or not."""
         with self._lock:
-            self._failures = 0 if well else self._failures + 1
+            self._failures[worker] = 0 if well else self._failures[worker] + 1
             if self._hands[worker].is_gone:
                 del self._hands[worker]
 
     def _lose(self, worker: int) -> None:
-        self._failures += 1
+        self._failures[worker] += 1
         self._hands.pop(worker).close()
 
     def close(self) -> None:
