@@ -9,14 +9,16 @@ from zimage_syncd.process.pull_messages import receive
 from zimage_syncd.stores.s3_recipe import open_recipe
 
 
-def main(parent: int) -> None:
-    """Serves the transfer at the other end of standard input; ends with it.
+def main(parent: int, descriptor: int) -> None:
+    """Serves the transfer at the other end of a socket; ends with it.
 
     Args:
         parent: its process id.
+        descriptor: the socket's; not standard input, which a program that boto3 asks for credentials shares.
     """
     end_with(parent)
-    connection = socket.socket(fileno=0)
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)
     recipe, _ = receive(connection)
     if recipe:
         serve(connection, open_recipe(recipe))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import random
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from zimage_syncd.digest import FileHasher
+from zimage_syncd.disk import network
 from zimage_syncd.disk.partial import PartialFile, partial_name
 from zimage_syncd.disk.tree import Tree
 from zimage_syncd.model.failures import UnsafePath
@@ -167,3 +169,35 @@ def test_a_partial_that_has_the_mode_of_its_file_already_is_gone_on_with(
     assert (somebody / PATH).stat().st_mode & 0o777 == mode
     (somebody / PATH).chmod(0o600)
     assert (somebody / PATH).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_lent"), [(0xEF53, True), (0x01021994, True), (0x6969, False), (0x65735546, False)]
+)
+def test_no_other_process_is_lent_a_file_of_which_it_would_take_errors_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: int, is_lent: bool
+) -> None:
+    """sshfs tells a failed write to whoever closes the file first; the fsync at the end then finds nothing wrong."""
+    monkeypatch.setattr(network, "type_of", lambda _: kind)
+    partial = PartialFile(Tree(str(tmp_path)), PATH, CHUNK_BYTES)
+    try:
+        assert (partial.lend() is not None) is is_lent
+    finally:
+        partial.close()
+
+
+def test_a_partial_whose_closing_fails_is_closed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may be another file's by the second time, which was then closed; or nobody foresaw the error."""
+    partial = PartialFile(Tree(str(tmp_path)), PATH, CHUNK_BYTES)
+    closed: list[int] = []
+    close = os.close
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        closed.append(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "close", fail)
+    partial.close()
+    partial.close()
+    assert len(closed) == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,11 +23,12 @@ from tests.support.s3_server import S3Server
 from tests.support.site import Bench, BytesSource, StopAfter, entry_of
 from tests.support.tiny_safetensors import pipeline_files, safetensors_bytes
 from zimage_syncd.clock import SystemClock
+from zimage_syncd.disk import partial
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
 from zimage_syncd.ports import Cancel, ChunkSource
-from zimage_syncd.process import pullers
+from zimage_syncd.process import pull_messages, pullers
 from zimage_syncd.process.pullers import ProcessPullers
 from zimage_syncd.stores.archive import ObjectArchive
 from zimage_syncd.stores.archive_keys import blob_key
@@ -252,6 +255,20 @@ def test_what_a_store_serves_wrong_once_is_asked_for_again(world: World, fault: 
     assert world.hands
 
 
+def test_a_store_that_refuses_all_of_them_once_is_asked_by_them_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three at once were three in a row: one busy moment of the store left a whole transfer to this process."""
+    asked: list[pullers.Ask] = []
+    encode = pullers.Ask.encode
+    monkeypatch.setattr(pullers.Ask, "encode", lambda ask: asked.append(ask) or encode(ask))
+    world.proxy.spoil("GET", Answer(503, "SlowDown"), times=3, within="blobs")
+    result = world.run()
+    assert not result.failed
+    assert world.is_whole()
+    assert len(asked) > 5
+
+
 def test_a_chunk_that_is_damaged_in_the_store_comes_from_the_next_source_and_is_told(
     world: World, seaweed: S3Server, bucket: str
 ) -> None:
@@ -337,7 +354,9 @@ def test_without_an_interpreter_to_start_everything_is_fetched_here(
 
 def test_a_transfer_that_is_killed_leaves_no_process(seaweed: S3Server, tmp_path: Path) -> None:
     cache, bucket = tmp_path / "cache", seaweed.make_bucket()
-    hf_snapshot(cache, {**pipeline_files(), "a/model.safetensors": safetensors_bytes({"x": bytes(4 * CHUNK_BYTES)})})
+    # Of zeros one chunk would be fetched, before anybody is there.
+    weights = random.Random(12).randbytes(6 * CHUNK_BYTES)
+    hf_snapshot(cache, {**pipeline_files(), "a/model.safetensors": safetensors_bytes({"x": weights})})
     before = listing(cache)
     with faulty_proxy(seaweed.endpoint_url) as proxy:
         config = tmp_path / "config.toml"
@@ -428,6 +447,47 @@ def test_sockets_and_descriptors_are_closed(world: World) -> None:
         (world.bench.root / path).unlink()
     world.run()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_where_only_one_process_may_write_the_others_do_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sshfs tells of a failed write at the first close of any descriptor: a process that fetched took that with it."""
+    asked: list[object] = []
+    monkeypatch.setattr(partial, "writes_at_close", lambda _: True)
+    monkeypatch.setattr(pullers.Ask, "encode", lambda ask: asked.append(ask) or b"")
+    result = world.run()
+    assert not result.failed
+    assert world.is_whole()
+    assert not asked
+
+
+def test_a_program_that_gives_credentials_reads_nothing_of_what_a_transfer_says(
+    world: World, seaweed: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its standard input was the socket to the transfer: it took packets away, or waited for more until the end."""
+    keys = {"Version": 1, "AccessKeyId": seaweed.access_key, "SecretAccessKey": seaweed.secret_key}
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\necho '{json.dumps(keys)}'\n")
+    program.chmod(0o700)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {program}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    settings = replace(seaweed.settings(bucket, "p"), access_key="", secret_key="", endpoint_url=world.proxy.url)
+    world.archive = ObjectArchive("bucket", S3Store(settings), SystemClock(), "owner", lambda *_: True, "host")
+    assert not world.run().failed
+    assert world.is_whole()
+    assert len(world.hands) >= 2
+
+
+def test_descriptors_that_come_along_are_not_given_to_other_programs() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        pull_messages.send(ours, b"x", ours.fileno())
+        _, descriptor = pull_messages.receive(theirs)
+        assert descriptor is not None
+        assert not os.get_inheritable(descriptor)
+        os.close(descriptor)
 
 
 def test_no_more_hands_are_asked_for_than_a_nursery_can_take(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Whether a directory lies on a file system that other hosts may have mounted, too."""
+"""Whether a directory or an open file lies on a file system that other hosts may have mounted, too."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def is_network(path: str) -> bool:
         return False
     # NTFS and exFAT are served by FUSE, too; a disk of this host's has a device number that is not made up.
     return kind != _FUSE or _is_anonymous(path)
+
+
+def writes_at_close(descriptor: int) -> bool:
+    """Whether an open file may learn only at close(2) that a write has failed, as on network file systems and FUSE."""
+    return type_of(descriptor) in _SHARED
 
 
 def _is_anonymous(path: str) -> bool:

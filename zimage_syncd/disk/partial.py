@@ -17,6 +17,7 @@ from collections.abc import Callable
 from zimage_syncd.disk.arrived import UNREADABLE, look_at_chunks
 from zimage_syncd.disk.errors import translate, translated
 from zimage_syncd.disk.file_system import is_in_memory
+from zimage_syncd.disk.network import writes_at_close
 from zimage_syncd.disk.reflink import share_extents
 from zimage_syncd.disk.tree import Tree, is_regular
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
@@ -97,8 +98,14 @@ class PartialFile:
             data = data[count:]
             offset += count
 
-    def lend(self) -> int:
-        """Its descriptor, for another process that writes pieces where they belong; open until it is closed."""
+    def lend(self) -> int | None:
+        """Its descriptor, for another process that writes pieces where they belong; open until it is closed.
+
+        None where that process's own close(2) may be told of a write that failed: an error is told once (sshfs, older
+        NFS), and the fsync of `finish` would find none.
+        """
+        if writes_at_close(self._descriptor):
+            return None
         self._is_fresh = False
         return self._descriptor
 
@@ -190,10 +197,15 @@ class PartialFile:
             os.unlink(self._name, dir_fd=directory)
 
     def close(self) -> None:
-        """Lets go of the partial, which stays for the next run."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Lets go of the partial, which stays for the next run.
+
+        A network file system may tell only now what became of a write. What is finished was synced before that, and
+        what is not is hashed again. The descriptor is gone in either case: its number may be another file's by now.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 def _opened(name: str, directory: int) -> int:

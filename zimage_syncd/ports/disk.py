@@ -67,8 +67,11 @@ class Partial(Protocol):
     def write(self, offset: int, data: memoryview) -> None:
         """Writes a piece where it belongs; from any thread."""
 
-    def lend(self) -> int:
-        """Its descriptor, for another process that writes pieces where they belong; open until it is closed."""
+    def lend(self) -> int | None:
+        """Its descriptor, for another process that writes pieces where they belong; open until it is closed.
+
+        None where only this process may write, so that it is told of every error.
+        """
 
     def start_writeback(self, offset: int, length: int) -> None:
         """A hint that a range is complete and may be written to the disk now."""

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, runtime_checkable
 
 from zimage_syncd.model.manifest import FileEntry
-from zimage_syncd.ports.disk import Partial
 from zimage_syncd.ports.progress import OnBytes
 from zimage_syncd.ports.sources import ChunkSource
 
@@ -30,7 +29,7 @@ class Puller(Protocol):
     """Another process, for one worker; used by one thread at a time."""
 
     def pull(
-        self, file: FileEntry, chunks: range, partial: Partial, on_piece: OnBytes, check: Callable[[], None]
+        self, entry: FileEntry, chunks: range, file: int, on_piece: OnBytes, check: Callable[[], None]
     ) -> Generator[tuple[int, str], None, None]:
         """Yields the index of every chunk as it has been written, and the digest of what was written.
 
@@ -38,9 +37,9 @@ class Puller(Protocol):
         iterator is closed, nobody writes to the file any more.
 
         Args:
-            file: which one.
+            entry: which file.
             chunks: neighbouring ones that it lacks.
-            partial: written to.
+            file: what its partial lends, written to.
             on_piece: is told of bytes, and of 0 with every sign of life; may raise to stop.
             check: called several times a second; may raise to stop.
         """

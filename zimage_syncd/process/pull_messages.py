@@ -83,7 +83,8 @@ def receive(connection: socket.socket, flags: int = 0) -> tuple[bytes, int | Non
         OSError: the connection is of no use any more.
     """
     descriptors = array.array("i")
-    packet, carried, _, _ = connection.recvmsg(MAX_BYTES, socket.CMSG_SPACE(descriptors.itemsize), flags)
+    room = socket.CMSG_SPACE(descriptors.itemsize)
+    packet, carried, _, _ = connection.recvmsg(MAX_BYTES, room, flags | socket.MSG_CMSG_CLOEXEC)
     for level, kind, data in carried:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             descriptors.frombytes(data[: descriptors.itemsize])

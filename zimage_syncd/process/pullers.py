@@ -17,11 +17,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from zimage_syncd.cores import usable_cores
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
-from zimage_syncd.ports import Alone, ChunkSource, OnBytes, Partial, Reopenable, Team
+from zimage_syncd.ports import Alone, ChunkSource, OnBytes, Reopenable, Team
 from zimage_syncd.process.pull_messages import FAILED, HAND_WANTED, Ask, Told, receive, send
 
 _WORTH_BYTES = 4 * 10**9
@@ -40,13 +41,13 @@ _SILENT_AT_MOST_S = 60.0
 """How long a process may say nothing: a store that is silent for half of it has failed there by then."""
 
 _FAILURES_AT_MOST = 3
-"""In a row: then this transfer goes on without."""
+"""In a row, of one worker's runs: then it goes on without. A busy store refuses all of them at once."""
 
 _END_WITHIN_S = 2.0
 
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    " from zimage_syncd.pulling import main; main(int(sys.argv[2]))"
+    " from zimage_syncd.pulling import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
 """By the paths of this process: it may run from a copy, or from a directory that PYTHONPATH names."""
 
@@ -132,10 +133,10 @@ def _start(recipe: bytes) -> _Nursery | None:
         try:
             ours.send(recipe)
             paths = json.dumps([os.path.abspath(path) for path in sys.path])
-            command = [sys.executable, "-P", "-c", _PROGRAM, paths, str(os.getpid())]
-            quiet = subprocess.DEVNULL
+            given, quiet = theirs.fileno(), subprocess.DEVNULL
+            command = [sys.executable, "-P", "-c", _PROGRAM, paths, str(os.getpid()), str(given)]
             process = subprocess.Popen(
-                command, stdin=theirs.fileno(), stdout=quiet, stderr=quiet, start_new_session=True
+                command, stdin=quiet, stdout=quiet, stderr=quiet, pass_fds=(given,), start_new_session=True
             )
         except OSError:
             ours.close()
@@ -152,7 +153,8 @@ class _ProcessTeam:
         self._size = size
         self._lock = threading.Lock()
         self._hands: dict[int, _Hand] = {}
-        self._failures = 0
+        self._failures: Counter[int] = Counter()
+        self._is_over = False
 
     @property
     def size(self) -> int:
@@ -178,13 +180,15 @@ class _ProcessTeam:
             return hand is None and self._serves(worker, source)
 
     def _serves(self, worker: int, source: ChunkSource) -> bool:
-        return source is self._source and worker < self._size and self._failures < _FAILURES_AT_MOST
+        if self._is_over or source is not self._source:
+            return False
+        return worker < self._size and self._failures[worker] < _FAILURES_AT_MOST
 
     def _ask_for(self, worker: int) -> _Hand | None:
         try:
             connection = self._nursery.ask_for_hand()
         except OSError:
-            self._failures = _FAILURES_AT_MOST
+            self._is_over = True
             return None
         if connection is not None:
             self._hands[worker] = _Hand(connection, self._source, lambda well: self._count(worker, well=well))
@@ -193,12 +197,12 @@ class _ProcessTeam:
     def _count(self, worker: int, *, well: bool) -> None:
         """A run has ended: all of it was fetched, or not."""
         with self._lock:
-            self._failures = 0 if well else self._failures + 1
+            self._failures[worker] = 0 if well else self._failures[worker] + 1
             if self._hands[worker].is_gone:
                 del self._hands[worker]
 
     def _lose(self, worker: int) -> None:
-        self._failures += 1
+        self._failures[worker] += 1
         self._hands.pop(worker).close()
 
     def close(self) -> None:
@@ -236,17 +240,17 @@ class _Hand:
         return True
 
     def pull(
-        self, file: FileEntry, chunks: range, partial: Partial, on_piece: OnBytes, check: Callable[[], None]
+        self, entry: FileEntry, chunks: range, file: int, on_piece: OnBytes, check: Callable[[], None]
     ) -> Generator[tuple[int, str], None, None]:
         """Yields each chunk as it has been written, and its digest (see `ports.Puller`)."""
         offset = chunks.start * CHUNK_BYTES
-        length = sum(file.chunk_length(index) for index in chunks)
-        ask = Ask(self._source.address_of(file), offset, length)
+        length = sum(entry.chunk_length(index) for index in chunks)
+        ask = Ask(self._source.address_of(entry), offset, length)
         left = iter(chunks)
         is_over = well = False
         heard_s = time.monotonic()
         try:
-            send(self._connection, ask.encode(), partial.lend())
+            send(self._connection, ask.encode(), file)
             while not is_over:
                 packet = self._packet()
                 check()

@@ -161,11 +161,12 @@ class Fetcher:
                 elapsed_s = self._clock.monotonic_s() - began_s
                 raise _Late(source.name, f"late: {read_bytes} bytes of {entry.path} in {elapsed_s:.0f} s")
 
+        lent = None if puller is None else run.file.partial.lend()
         try:
-            if puller is None:
+            if puller is None or lent is None:
                 pulled = pull(source, run, buffer, on_piece, self._cancel.check)
             else:
-                pulled = puller.pull(entry, run.chunks, run.file.partial, on_piece, self._cancel.check)
+                pulled = puller.pull(entry, run.chunks, lent, on_piece, self._cancel.check)
             with contextlib.closing(pulled):
                 for index, found in pulled:
                     if found == entry.chunks[index]:
@@ -175,7 +176,7 @@ class Fetcher:
                         self._at_hand.arrived(entry, (index,))
                     else:
                         trouble = self._served_wrong(source, entry, index, found)
-            if len(got) < len(run.chunks) and trouble is None and puller is None:
+            if len(got) < len(run.chunks) and trouble is None and lent is None:
                 trouble = StoreBroken(entry.path, f"{source.name} gave {read_bytes} of {run.length} bytes")
                 self._failed(source, entry, trouble)
         except Stopped:
