@@ -19,6 +19,7 @@ from zimage_syncd.disk.document import sweep_documents
 from zimage_syncd.disk.guard import require_right_disk
 from zimage_syncd.disk.ledger import SqliteLedger
 from zimage_syncd.disk.lock import cache_lock, directory_lock
+from zimage_syncd.disk.network import is_network
 from zimage_syncd.disk.observe import state_directory
 from zimage_syncd.disk.quarantine import Quarantine
 from zimage_syncd.disk.references import DiskReferences
@@ -163,8 +164,13 @@ class Workshop:
             references=self.references if isinstance(shelf, DiskShelf) else None,
             verify_rate=self._rate(self.config.verify.rate),
             upload_rate=self._rate(self.config.backup.upload_rate),
-            pullers=ProcessPullers(None if self.config.restore.processes < 0 else self.config.restore.processes),
+            pullers=self._pullers(disk.root),
         )
+
+    def _pullers(self, root: str) -> ProcessPullers:
+        """Other processes that fetch; none where they may not write."""
+        wanted = self.config.restore.processes
+        return ProcessPullers(0 if is_network(root) else None if wanted < 0 else wanted)
 
     def _rate(self, text: str) -> Rate:
         rate = rate_bytes_per_s(text)

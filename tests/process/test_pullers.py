@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -404,15 +404,27 @@ def test_secrets_are_in_no_process_list(world: World) -> None:
     assert world.hands
 
 
-def test_a_process_that_cannot_be_killed_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_be_killed_ends_with_its_nursery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
+
+    def stop(found: list[int]) -> None:
+        for pid in found[1:]:
+            os.kill(pid, signal.SIGSTOP)
+        raise Stopped("test")
 
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
     world.proxy.spoil("GET", Drip(2**20, 0.01), times=EVERY, within="blobs")
     with pytest.raises(Stopped):
-        world.run(cancel=_Watching(world, _stop))
+        world.run(cancel=_Watching(world, stop))
     assert fetching(os.getpid()) == []
+
+
+def test_a_nursery_that_hangs_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ProcessPullers(3).team((world.archive,), 10**9) as team:
+        assert team.is_coming(0, world.archive)
+        monkeypatch.setattr(pullers, "_COMING_AT_MOST_S", 0.0)
+        assert not team.is_coming(1, world.archive)
 
 
 def test_a_process_that_hangs_is_ended_and_its_work_done_here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,10 +440,6 @@ def test_a_process_that_hangs_is_ended_and_its_work_done_here(world: World, monk
     assert not result.failed
     assert world.is_whole()
     assert stopped
-
-
-def _stop(_: Sequence[int]) -> None:
-    raise Stopped("test")
 
 
 def test_a_stop_before_anything_leaves_nobody(world: World) -> None:
@@ -466,8 +474,15 @@ def test_a_program_that_gives_credentials_reads_nothing_of_what_a_transfer_says(
     """Its standard input was the socket to the transfer: it took packets away, or waited for more until the end."""
     keys = {"Version": 1, "AccessKeyId": seaweed.access_key, "SecretAccessKey": seaweed.secret_key}
     program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\ncat > /dev/null\necho '{json.dumps(keys)}'\n")
+    program.write_text(
+        f"#!/bin/sh\ncat > /dev/null\necho $LD_LIBRARY_PATH >> {tmp_path}/seen\necho '{json.dumps(keys)}'\n"
+    )
     program.chmod(0o700)
+    interpreter = tmp_path / "python"  # as an installed copy has it
+    interpreter.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH=/of/the/copy exec {sys.executable} "$@"\n')
+    interpreter.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     (tmp_path / "config").write_text(f"[default]\ncredential_process = {program}\n")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -478,6 +493,7 @@ def test_a_program_that_gives_credentials_reads_nothing_of_what_a_transfer_says(
     assert not world.run().failed
     assert world.is_whole()
     assert len(world.hands) >= 2
+    assert (tmp_path / "seen").read_text().split() == []
 
 
 def test_descriptors_that_come_along_are_not_given_to_other_programs() -> None:
@@ -493,7 +509,6 @@ def test_descriptors_that_come_along_are_not_given_to_other_programs() -> None:
 def test_no_more_hands_are_asked_for_than_a_nursery_can_take(world: World) -> None:
     """Packets wait in a short queue while it is being started; a worker that finds it full does without."""
     with ProcessPullers(64).team((world.archive,), 10**9) as team:
-        assert isinstance(team.size, int)
         waiting = [team.puller(number, world.archive) for number in range(64)]
         assert waiting == [None] * 64
         wait_for(lambda: all(team.puller(number, world.archive) is not None for number in range(64)))

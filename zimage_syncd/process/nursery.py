@@ -43,7 +43,6 @@ def end_with(parent: int) -> None:
 
 def serve(connection: socket.socket, read: Read) -> None:
     """Forks a process for each packet, until the transfer lets go of the connection. There must be no other thread."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to the transfer, which ends these
     gc.collect()
     gc.freeze()  # so that the collector does not write to pages that all of them share
     parent = os.getpid()

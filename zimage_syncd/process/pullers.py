@@ -45,9 +45,15 @@ _FAILURES_AT_MOST = 3
 
 _END_WITHIN_S = 2.0
 
+_COMING_AT_MOST_S = 30.0
+"""After that nobody waits for a process that has not come."""
+
+_OWN_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONPATH")
+"""What the interpreter of an installed copy sets for itself, and programs that boto3 starts must not see."""
+
 _PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    " from zimage_syncd.pulling import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+    "import json, sys; given = json.loads(sys.argv[1]); sys.path[:] = given.pop('paths');"
+    " from zimage_syncd.pulling import main; main(**given)"
 )
 """By the paths of this process: it may run from a copy, or from a directory that PYTHONPATH names."""
 
@@ -111,6 +117,10 @@ class _Nursery:
                 raise
         return ours
 
+    def kill(self) -> None:
+        """Ends it at once; the kernel ends those that it has forked with it."""
+        self._process.kill()
+
     def close(self) -> None:
         """Ends it; those that it has forked end with it."""
         self._connection.close()
@@ -132,11 +142,20 @@ def _start(recipe: bytes) -> _Nursery | None:
     with theirs:
         try:
             ours.send(recipe)
-            paths = json.dumps([os.path.abspath(path) for path in sys.path])
-            given, quiet = theirs.fileno(), subprocess.DEVNULL
-            command = [sys.executable, "-P", "-c", _PROGRAM, paths, str(os.getpid()), str(given)]
+            given = {
+                "paths": [os.path.abspath(path) for path in sys.path],
+                "parent": os.getpid(),
+                "descriptor": theirs.fileno(),
+                "environment": {name: os.environ.get(name) for name in _OWN_VARIABLES},
+            }
+            quiet = subprocess.DEVNULL
             process = subprocess.Popen(
-                command, stdin=quiet, stdout=quiet, stderr=quiet, pass_fds=(given,), start_new_session=True
+                [sys.executable, "-P", "-c", _PROGRAM, json.dumps(given)],
+                stdin=quiet,
+                stdout=quiet,
+                stderr=quiet,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
             )
         except OSError:
             ours.close()
@@ -155,6 +174,7 @@ class _ProcessTeam:
         self._hands: dict[int, _Hand] = {}
         self._failures: Counter[int] = Counter()
         self._is_over = False
+        self._began_s = time.monotonic()
 
     @property
     def size(self) -> int:
@@ -177,7 +197,8 @@ class _ProcessTeam:
         """Whether the process of a worker will be there in a moment."""
         hand = self.puller(worker, source)
         with self._lock:
-            return hand is None and self._serves(worker, source)
+            is_early = time.monotonic() - self._began_s < _COMING_AT_MOST_S
+            return hand is None and is_early and self._serves(worker, source)
 
     def _serves(self, worker: int, source: ChunkSource) -> bool:
         if self._is_over or source is not self._source:
@@ -191,7 +212,9 @@ class _ProcessTeam:
             self._is_over = True
             return None
         if connection is not None:
-            self._hands[worker] = _Hand(connection, self._source, lambda well: self._count(worker, well=well))
+            self._hands[worker] = _Hand(
+                connection, self._source, self._nursery.kill, lambda well: self._count(worker, well=well)
+            )
         return self._hands.get(worker)
 
     def _count(self, worker: int, *, well: bool) -> None:
@@ -215,9 +238,16 @@ class _ProcessTeam:
 class _Hand:
     """Implements `ports.Puller`: one process."""
 
-    def __init__(self, connection: socket.socket, source: Reopenable, on_end: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        source: Reopenable,
+        kill_all: Callable[[], None],
+        on_end: Callable[[bool], None],
+    ) -> None:
         self._connection = connection
         self._source = source
+        self._kill_all = kill_all
         self._on_end = on_end
         self._process: int | None = None
         self.is_gone = False
@@ -283,12 +313,15 @@ class _Hand:
         """Ends it, and returns when it is gone: from then on it writes nothing."""
         self.is_gone = True
         if self._process is not None:
-            with contextlib.suppress(OSError):
+            try:
                 signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            except OSError:
+                self._kill_all()  # a filter of system calls is in the way
             os.close(self._process)
             self._process = None
             with contextlib.suppress(OSError):
-                self._connection.shutdown(socket.SHUT_WR)  # where it could not be killed, it ends after its run
                 self._connection.settimeout(None)
                 while self._connection.recv(1024):
                     pass  # its end of the connection is closed after all else that it was doing
