@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,11 +14,14 @@ import pytest
 from tests.support.rclone_s3 import rclone_s3
 from tests.support.s3_server import S3Server
 from tests.support.sftp import SftpServer, sftp_server
+from zimage_syncd.model.failures import StoreUnreachable
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.stores.fsspec_url import FsspecStore
 from zimage_syncd.stores.memory import MemoryStore
 from zimage_syncd.stores.object_store import ObjectStore
 from zimage_syncd.stores.s3 import S3Store
+
+_ATTEMPTS = 3
 
 STORES = ("memory", "directory", "s3-seaweedfs", "s3-rclone", "fsspec-memory", "fsspec-sftp")
 
@@ -76,7 +80,16 @@ def _open_store(request: pytest.FixtureRequest, store_kind: str, tmp_path: Path,
             return FsspecStore(f"memory:///{unique}", {}, "tester")
         case "fsspec-sftp":
             server = request.getfixturevalue("sftp")
-            made = FsspecStore(server.url(unique), server.options(), "tester")
-            made.make()
-            return made
+            return _connected(FsspecStore(server.url(unique), server.options(), "tester"))
     raise AssertionError(store_kind)
+
+
+def _connected(store: FsspecStore) -> FsspecStore:
+    """Makes the store's directory. Late in a long run asyncssh's server, in a thread beside thousands of tests, lets a
+    connection wait for its first packet now and then; the next one is answered."""
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(StoreUnreachable):
+            store.make()
+            return store
+    store.make()
+    return store
