@@ -27,7 +27,7 @@ from zimage_syncd.disk import partial
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Stopped
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
-from zimage_syncd.ports import Cancel, ChunkSource
+from zimage_syncd.ports import Cancel, ChunkSource, NoPuller
 from zimage_syncd.process import pull_messages, pullers
 from zimage_syncd.process.pullers import ProcessPullers
 from zimage_syncd.stores.archive import ObjectArchive
@@ -102,7 +102,7 @@ class World:
         sources = (self.archive, *others)
         with ProcessPullers(processes).team(sources, 10**9) as team:
             for worker in range(team.size if are_awaited else 0):
-                wait_for(lambda worker=worker: team.puller(worker, self.archive) is not None)
+                wait_for(lambda worker=worker: not isinstance(team.puller(worker, self.archive), NoPuller))
             transfer = Transfer(
                 sources,
                 SystemClock(),
@@ -422,9 +422,9 @@ def test_a_process_that_cannot_be_killed_ends_with_its_nursery(world: World, mon
 
 def test_a_nursery_that_hangs_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with ProcessPullers(3).team((world.archive,), 10**9) as team:
-        assert team.is_coming(0, world.archive)
+        assert team.puller(0, world.archive) is NoPuller.COMING
         monkeypatch.setattr(pullers, "_COMING_AT_MOST_S", 0.0)
-        assert not team.is_coming(1, world.archive)
+        assert team.puller(1, world.archive) is NoPuller.NEVER
 
 
 def test_a_process_that_hangs_is_ended_and_its_work_done_here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,5 +510,5 @@ def test_no_more_hands_are_asked_for_than_a_nursery_can_take(world: World) -> No
     """Packets wait in a short queue while it is being started; a worker that finds it full does without."""
     with ProcessPullers(64).team((world.archive,), 10**9) as team:
         waiting = [team.puller(number, world.archive) for number in range(64)]
-        assert waiting == [None] * 64
-        wait_for(lambda: all(team.puller(number, world.archive) is not None for number in range(64)))
+        assert set(waiting) == {NoPuller.COMING}
+        wait_for(lambda: not any(isinstance(team.puller(number, world.archive), NoPuller) for number in range(64)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.support.site import Bench, BytesSource, entry_of
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Stopped, StoreBroken
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
+from zimage_syncd.ports import ChunkSource, NoPuller, OnBytes
 from zimage_syncd.work.gathering import Gather, Gathered
 from zimage_syncd.work.transfer import Transfer
 
@@ -183,3 +185,37 @@ def test_many_files_are_never_all_open_at_once(bench: Bench) -> None:
     )
     assert len(result.finished) == 300
     assert most <= 64
+
+
+class Stumbling:
+    """A `Team` whose process gets a run's first chunk right, and no more."""
+
+    size = 1
+
+    def puller(self, worker: int, source: ChunkSource) -> Stumbling | NoPuller:
+        self.source = source
+        return self if worker == 0 else NoPuller.NEVER
+
+    def pull(
+        self, entry: FileEntry, chunks: range, file: int, on_piece: OnBytes, check: Callable[[], None]
+    ) -> Generator[tuple[int, str], None, None]:
+        offset = chunks.start * CHUNK_BYTES
+        for index in chunks[:1]:
+            for piece in self.source.read(entry, offset, entry.chunk_length(index), memoryview(bytearray(CHUNK_BYTES))):
+                os.pwrite(file, piece, offset)
+                offset += len(piece)
+                on_piece(len(piece))
+            yield index, entry.chunks[index]
+
+
+def test_what_another_process_left_is_asked_for_at_once(bench: Bench, content: random.Random) -> None:
+    """Each chunk had a request of its own."""
+    data = content.randbytes(40 * CHUNK_BYTES)
+    file = entry_of("models/o--n/snapshots/master/large", data)
+    source = BytesSource("one", {file.sha256: data})
+    transfer = Transfer([source], bench.clock, bench.monitor, bench.cancel, team=Stumbling(), workers=1, most=1)
+    assert not transfer.run([gather(bench, file)]).failed
+    assert (bench.root / file.path).read_bytes() == data
+    assert bench.monitor.bytes == len(data)
+    asked = [length // CHUNK_BYTES for _, _, length in source.reads]
+    assert asked[:6] == [1, 4, 1, 3, 1, 2]

@@ -6,7 +6,7 @@ from zimage_syncd.ports.layout import Layout
 from zimage_syncd.ports.lease import Lease, Unshared
 from zimage_syncd.ports.old_directory import OldDirectory, OldEntry
 from zimage_syncd.ports.progress import Cancel, Clock, Monitor, OnBytes
-from zimage_syncd.ports.pulling import Alone, Puller, Pullers, Reopenable, Team
+from zimage_syncd.ports.pulling import Alone, NoPuller, Puller, Pullers, Reopenable, Team
 from zimage_syncd.ports.references import KeepsReferences, ReferenceShelf
 from zimage_syncd.ports.sources import (
     Archive,
@@ -42,6 +42,7 @@ __all__ = [
     "LedgerEntry",
     "ManifestShelf",
     "Monitor",
+    "NoPuller",
     "OldDirectory",
     "OldEntry",
     "OnBytes",

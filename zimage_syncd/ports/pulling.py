@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, runtime_checkable
@@ -45,6 +46,15 @@ class Puller(Protocol):
         """
 
 
+class NoPuller(enum.Enum):
+    """Why no process fetches for a worker."""
+
+    COMING = enum.auto()
+    """It is being started, and will be there in a moment."""
+    NEVER = enum.auto()
+    """The worker does without."""
+
+
 class Team(Protocol):
     """The processes of one transfer."""
 
@@ -52,11 +62,8 @@ class Team(Protocol):
     def size(self) -> int:
         """How many there are at most; 0: none."""
 
-    def puller(self, worker: int, source: ChunkSource) -> Puller | None:
-        """What fetches from a source for a worker (from 0); None where nothing does, or not yet."""
-
-    def is_coming(self, worker: int, source: ChunkSource) -> bool:
-        """Whether there will be one in a moment."""
+    def puller(self, worker: int, source: ChunkSource) -> Puller | NoPuller:
+        """What fetches from a source for a worker (from 0), or why nothing does."""
 
 
 class Pullers(Protocol):
@@ -80,10 +87,6 @@ class Alone:
         """Itself."""
         return nullcontext(self)
 
-    def puller(self, worker: int, source: ChunkSource) -> Puller | None:  # noqa: ARG002
-        """None."""
-        return None
-
-    def is_coming(self, worker: int, source: ChunkSource) -> bool:  # noqa: ARG002
-        """False."""
-        return False
+    def puller(self, worker: int, source: ChunkSource) -> NoPuller:  # noqa: ARG002
+        """`NoPuller.NEVER`."""
+        return NoPuller.NEVER

@@ -9,12 +9,9 @@ digest of what was written.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -22,8 +19,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 from zimage_syncd.cores import usable_cores
 from zimage_syncd.model.manifest import CHUNK_BYTES, FileEntry
-from zimage_syncd.ports import Alone, ChunkSource, OnBytes, Reopenable, Team
-from zimage_syncd.process.pull_messages import FAILED, HAND_WANTED, Ask, Told, receive, send
+from zimage_syncd.ports import Alone, ChunkSource, NoPuller, OnBytes, Reopenable, Team
+from zimage_syncd.process import nursery_handle
+from zimage_syncd.process.nursery_handle import Nursery
+from zimage_syncd.process.pull_messages import FAILED, Ask, Told, receive, send
 
 _WORTH_BYTES = 4 * 10**9
 """From so much on the start of the processes, half a second of one core, is worth it."""
@@ -43,19 +42,8 @@ _SILENT_AT_MOST_S = 60.0
 _FAILURES_AT_MOST = 3
 """In a row, of one worker's runs: then it goes on without. A busy store refuses all of them at once."""
 
-_END_WITHIN_S = 2.0
-
 _COMING_AT_MOST_S = 30.0
 """After that nobody waits for a process that has not come."""
-
-_OWN_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONPATH")
-"""What the interpreter of an installed copy sets for itself, and programs that boto3 starts must not see."""
-
-_PROGRAM = (
-    "import json, sys; given = json.loads(sys.argv[1]); sys.path[:] = given.pop('paths');"
-    " from zimage_syncd.pulling import main; main(**given)"
-)
-"""By the paths of this process: it may run from a copy, or from a directory that PYTHONPATH names."""
 
 
 class ProcessPullers:
@@ -74,7 +62,7 @@ class ProcessPullers:
         nearest = sources[0] if sources else None
         size = self._size(nearest, count_bytes) if isinstance(nearest, Reopenable) else 0
         recipe = nearest.recipe() if isinstance(nearest, Reopenable) and size else None
-        nursery = None if recipe is None else _start(recipe)
+        nursery = None if recipe is None else nursery_handle.start(recipe)
         if not isinstance(nearest, Reopenable) or nursery is None:
             yield Alone()
             return
@@ -92,81 +80,10 @@ class ProcessPullers:
         return min(cores, _MOST) if are_worth_it else 0
 
 
-class _Nursery:
-    """The process that forks others."""
-
-    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
-        self._process = process
-        self._connection = connection
-
-    def ask_for_hand(self) -> socket.socket | None:
-        """A connection to a process that will be there in a moment; None where as many are asked for as can be.
-
-        Raises:
-            OSError: the nursery is gone, or there are no descriptors left.
-        """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                send(self._connection, HAND_WANTED, theirs.fileno(), socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                ours.close()
-                return None
-            except BaseException:
-                ours.close()
-                raise
-        return ours
-
-    def kill(self) -> None:
-        """Ends it at once; the kernel ends those that it has forked with it."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """Ends it; those that it has forked end with it."""
-        self._connection.close()
-        try:
-            self._process.wait(_END_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _start(recipe: bytes) -> _Nursery | None:
-    """Starts a nursery, which ends with the thread that calls this; None where that is not possible here."""
-    if not sys.executable or not hasattr(os, "pidfd_open"):
-        return None
-    try:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    except OSError:
-        return None
-    with theirs:
-        try:
-            ours.send(recipe)
-            given = {
-                "paths": [os.path.abspath(path) for path in sys.path],
-                "parent": os.getpid(),
-                "descriptor": theirs.fileno(),
-                "environment": {name: os.environ.get(name) for name in _OWN_VARIABLES},
-            }
-            quiet = subprocess.DEVNULL
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, json.dumps(given)],
-                stdin=quiet,
-                stdout=quiet,
-                stderr=quiet,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        except OSError:
-            ours.close()
-            return None
-    return _Nursery(process, ours)
-
-
 class _ProcessTeam:
     """Implements `ports.Team` for one source."""
 
-    def __init__(self, source: Reopenable, nursery: _Nursery, size: int) -> None:
+    def __init__(self, source: Reopenable, nursery: Nursery, size: int) -> None:
         self._source = source
         self._nursery = nursery
         self._size = size
@@ -181,24 +98,19 @@ class _ProcessTeam:
         """How many processes there are at most."""
         return self._size
 
-    def puller(self, worker: int, source: ChunkSource) -> _Hand | None:
-        """The process of a worker, asked for when it is wanted for the first time; None until it is there."""
+    def puller(self, worker: int, source: ChunkSource) -> _Hand | NoPuller:
+        """The process of a worker, asked for when it is wanted for the first time."""
         with self._lock:
             if not self._serves(worker, source):
-                return None
+                return NoPuller.NEVER
             hand = self._hands.get(worker) or self._ask_for(worker)
             try:
-                return hand if hand is not None and hand.is_here() else None
+                if hand is not None and hand.is_here():
+                    return hand
             except OSError:
                 self._lose(worker)
-                return None
-
-    def is_coming(self, worker: int, source: ChunkSource) -> bool:
-        """Whether the process of a worker will be there in a moment."""
-        hand = self.puller(worker, source)
-        with self._lock:
             is_early = time.monotonic() - self._began_s < _COMING_AT_MOST_S
-            return hand is None and is_early and self._serves(worker, source)
+            return NoPuller.COMING if is_early and self._serves(worker, source) else NoPuller.NEVER
 
     def _serves(self, worker: int, source: ChunkSource) -> bool:
         if self._is_over or source is not self._source:

@@ -96,12 +96,14 @@ class Fetcher:
     def _first_try(self, run: Run, source: ChunkSource | None, buffer: memoryview, puller: Puller | None) -> list[int]:
         """Returns the chunks that are still lacking."""
         lacking = [index for index in run.chunks if not self._from_this_disk(run.file, index, buffer)]
-        if source is None or not lacking or lacking[-1] - lacking[0] >= len(lacking):
-            return lacking
-        if self._supply.is_last(source, run.file.entry.sha256):
-            return lacking
-        got, _ = self._pull(source, Run(run.file, range(lacking[0], lacking[-1] + 1)), buffer, puller=puller)
-        return [index for index in lacking if index not in got]
+        for helper in dict.fromkeys((puller, None)):  # what the process lacks is asked for in one request here
+            if source is None or not lacking or lacking[-1] - lacking[0] >= len(lacking):
+                break
+            if self._supply.is_last(source, run.file.entry.sha256):
+                break
+            got, _ = self._pull(source, Run(run.file, range(lacking[0], lacking[-1] + 1)), buffer, puller=helper)
+            lacking = [index for index in lacking if index not in got]
+        return lacking
 
     def _from_this_disk(self, file: OpenFile, index: int, buffer: memoryview) -> bool:
         if not self._at_hand.has(file.entry.chunks[index]):
@@ -162,11 +164,11 @@ class Fetcher:
                 raise _Late(source.name, f"late: {read_bytes} bytes of {entry.path} in {elapsed_s:.0f} s")
 
         lent = None if puller is None else run.file.partial.lend()
+        if puller is None or lent is None:
+            pulled = pull(source, run, buffer, on_piece, self._cancel.check)
+        else:
+            pulled = puller.pull(entry, run.chunks, lent, on_piece, self._cancel.check)
         try:
-            if puller is None or lent is None:
-                pulled = pull(source, run, buffer, on_piece, self._cancel.check)
-            else:
-                pulled = puller.pull(entry, run.chunks, lent, on_piece, self._cancel.check)
             with contextlib.closing(pulled):
                 for index, found in pulled:
                     if found == entry.chunks[index]:

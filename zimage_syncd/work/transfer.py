@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from zimage_syncd.cores import usable_cores
 from zimage_syncd.digest import PIECE_BYTES
 from zimage_syncd.model.failures import Failure, Stopped
-from zimage_syncd.ports import Alone, Cancel, ChunkSource, Clock, Monitor, Puller, Team
+from zimage_syncd.ports import Alone, Cancel, ChunkSource, Clock, Monitor, NoPuller, Puller, Team
 from zimage_syncd.work.at_hand import AtHand
 from zimage_syncd.work.crew import Crew
 from zimage_syncd.work.fetcher import Fetcher
@@ -139,17 +139,16 @@ class Transfer:
 
         def act(worker: int) -> bool:
             source = self._supply.source_for(worker)
-            puller = None if source is None else self._team.puller(worker, source)
-            is_coming = puller is None and source is not None and self._team.is_coming(worker, source)
+            puller = NoPuller.NEVER if source is None else self._team.puller(worker, source)
             with self._lock:
-                task = _next_of(left, _WHILE_COMING if is_coming else RUN_CHUNKS)
+                task = _next_of(left, _WHILE_COMING if puller is NoPuller.COMING else RUN_CHUNKS)
             if task is None:
                 return False
             buffer = buffers.get(worker)
             if buffer is None:
                 buffer = buffers[worker] = memoryview(bytearray(self._piece_bytes()))
             if isinstance(task, Run):
-                self._run(task, source, buffer, puller)
+                self._run(task, source, buffer, None if isinstance(puller, NoPuller) else puller)
             else:
                 self._whole(task, source, buffer)
             return True
