@@ -19,9 +19,6 @@ class Reopenable(ChunkSource, Protocol):
     def recipe(self) -> bytes | None:
         """What `zimage_syncd.pulling` opens it by, JSON; None where it cannot be."""
 
-    def is_encrypted(self) -> bool:
-        """Whether it is reached by TLS, which Python's own reading makes slow."""
-
     def address_of(self, file: FileEntry) -> str:
         """How that process calls a file's content."""
 

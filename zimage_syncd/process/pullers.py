@@ -1,7 +1,7 @@
 """Processes that fetch runs of chunks, one for each worker of a transfer, so that Python's lock holds nobody up.
 
 A nursery is started, opens the store and forks the others (`nursery`). By TLS every 16 KiB need the lock, and 16 cores
-read 1 GB/s; with 8 processes 3.3 GB/s. Without TLS nothing is won (docs/performance.md). Only reading, hashing and
+read 1 GB/s, with 8 processes 3.3 GB/s; without TLS a tenth is won (docs/performance.md). Only reading, hashing and
 writing are done there. Plans, retries, other sources, and what counts as right stay with the transfer, which gets the
 digest of what was written.
 """
@@ -50,7 +50,7 @@ class ProcessPullers:
     """Implements `ports.Pullers`.
 
     Args:
-        processes: how many; None: one for each core where there are many, for much that comes by TLS.
+        processes: how many; None: one for each core where there are many, for much.
     """
 
     def __init__(self, processes: int | None) -> None:
@@ -60,7 +60,7 @@ class ProcessPullers:
     def team(self, sources: Sequence[ChunkSource], count_bytes: int) -> Iterator[Team]:
         """Processes for one transfer (see `ports.Pullers`)."""
         nearest = sources[0] if sources else None
-        size = self._size(nearest, count_bytes) if isinstance(nearest, Reopenable) else 0
+        size = self._size(count_bytes) if isinstance(nearest, Reopenable) else 0
         recipe = nearest.recipe() if isinstance(nearest, Reopenable) and size else None
         nursery = None if recipe is None else nursery_handle.start(recipe)
         if not isinstance(nearest, Reopenable) or nursery is None:
@@ -72,12 +72,11 @@ class ProcessPullers:
         finally:
             team.close()
 
-    def _size(self, source: Reopenable, count_bytes: int) -> int:
+    def _size(self, count_bytes: int) -> int:
         if self._processes is not None:
             return self._processes if count_bytes >= CHUNK_BYTES else 0
         cores = usable_cores()
-        are_worth_it = source.is_encrypted() and cores >= _MANY_CORES and count_bytes >= _WORTH_BYTES
-        return min(cores, _MOST) if are_worth_it else 0
+        return min(cores, _MOST) if cores >= _MANY_CORES and count_bytes >= _WORTH_BYTES else 0
 
 
 class _ProcessTeam:

@@ -133,10 +133,6 @@ class ObjectArchive:
         """What another process opens its store by (see `ports.Reopenable`)."""
         return self._store.recipe() if isinstance(self._store, Reopenable) else None
 
-    def is_encrypted(self) -> bool:
-        """Whether its store is reached by TLS."""
-        return isinstance(self._store, Reopenable) and self._store.is_encrypted()
-
     def address_of(self, file: FileEntry) -> str:
         """How that process calls a file's blob."""
         key = blob_key(file.sha256)

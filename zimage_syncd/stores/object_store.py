@@ -124,9 +124,6 @@ class Reopenable(Protocol):
     def recipe(self) -> bytes:
         """What that process opens it by."""
 
-    def is_encrypted(self) -> bool:
-        """Whether it is reached by TLS."""
-
     def address_of(self, key: str) -> str:
         """How it calls an object."""
 

@@ -209,10 +209,6 @@ class S3Store:
         """What another process opens this store by (see `object_store.Reopenable`)."""
         return recipe_of(self._settings)
 
-    def is_encrypted(self) -> bool:
-        """Whether it is reached by TLS: AWS always is."""
-        return not self._settings.endpoint_url.startswith("http://")
-
     def address_of(self, key: str) -> str:
         """How that process calls an object."""
         return self._key(key)
