@@ -23,7 +23,7 @@ from zimage_syncd.disk.network import is_network
 from zimage_syncd.disk.observe import disk_at
 from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.logs import Logger
-from zimage_syncd.model import problems
+from zimage_syncd.model import path, private, problems
 from zimage_syncd.model.failures import (
     CacheEmpty,
     CacheMissing,
@@ -107,7 +107,7 @@ def _duties_of(services: CacheServices) -> Duties:
         settle_s=config.backup.settle_s,
         is_written=partial(is_written_below, config.cache.dir, services.workshop.state_directory),
         keep_links=services.keeping.keep,
-        rest=give_back,
+        rest=partial(give_back, path.forget_directories, private.forget_directories),
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
         is_taken=lambda: services.workshop.lease.is_lost,
         is_shared=partial(is_network, config.cache.dir),

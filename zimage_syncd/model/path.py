@@ -130,6 +130,11 @@ def _resolved_directory(base: str, head: str) -> str | None:
     return "/".join((*above[: len(above) - ups], *rest))
 
 
+def forget_directories() -> None:
+    """Empties the cache of `resolve_link`: what it holds was made amidst the paths of a job, and keeps their memory."""
+    _resolved_directory.cache_clear()
+
+
 def _resolved(path: RelPath, target: str) -> RelPath:
     where = f"{path} -> {target}"[:300]
     if not target or target.startswith("/") or "\0" in target:

@@ -83,6 +83,11 @@ def _is_suspect(directory: str) -> bool:
     return _SUSPECT.search(directory) is not None
 
 
+def forget_directories() -> None:
+    """Empties the cache of this module, for the reason that `path.forget_directories` has."""
+    _is_suspect.cache_clear()
+
+
 def _published_from(parts: list[str]) -> int:
     """Depth from which on the names are the publisher's, or past the end where none are."""
     for depth in range(min(2, len(parts) - 3)):
