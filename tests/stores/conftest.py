@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from tests.support.rclone_s3 import rclone_s3
 from tests.support.s3_server import S3Server
 from tests.support.sftp import SftpServer, sftp_server
+from tests.support.stacks import all_stacks
 from zimage_syncd.model.failures import StoreUnreachable
 from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.stores.fsspec_url import FsspecStore
@@ -86,10 +87,13 @@ def _open_store(request: pytest.FixtureRequest, store_kind: str, tmp_path: Path,
 
 def _connected(store: FsspecStore) -> FsspecStore:
     """Makes the store's directory. Late in a long run asyncssh's server, in a thread beside thousands of tests, lets a
-    connection wait for its first packet now and then; the next one is answered."""
+    connection wait for its first packet now and then; the next one is answered. What the threads did is a warning."""
     for _ in range(_ATTEMPTS - 1):
-        with contextlib.suppress(StoreUnreachable):
+        try:
             store.make()
+        except StoreUnreachable as failure:
+            warnings.warn(f"{failure}; the threads then:\n{all_stacks()}", stacklevel=2)
+        else:
             return store
     store.make()
     return store
