@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -372,6 +374,29 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_only_when_asked(
     assert "Traceback" not in said
     assert call("status", "-v", failure=RuntimeError("odd"))[0] == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def _without_threads() -> Exception:
+    """What Python raises where the system refuses a thread: here, one with more stack than may be reserved."""
+    code = (
+        "import resource, threading\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))\n"
+        "threading.stack_size(2**30)\n"
+        "threading.Thread(target=print).start()\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    name, _, message = said.stderr.splitlines()[-1].partition(": ")
+    return {"RuntimeError": RuntimeError}[name](message)
+
+
+@pytest.mark.parametrize("failure", [_without_threads, MemoryError])
+def test_what_the_system_refuses_is_told_as_that(
+    call: Call, capsys: pytest.CaptureFixture[str], failure: Callable[[], Exception]
+) -> None:
+    assert call("status", failure=failure())[0] == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error ZS904: {problems.NO_RESOURCES.title}: zimage-syncd: ")
+    assert "TasksMax" in said
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["status", "-v"], ["status", "--json"]], ids=" ".join)

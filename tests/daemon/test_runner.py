@@ -50,3 +50,17 @@ def test_a_job_that_another_host_ended_is_put_off_and_one_that_was_stopped_is_no
     runner.submit("work")
     runner.run()
     assert [name for name, _ in log.events] == ["job started", event]
+
+
+def test_a_job_that_gets_no_thread_says_what_to_do() -> None:
+    def work() -> None:
+        runner.stop()
+        raise RuntimeError("can't start new thread")
+
+    log = Log()
+    runner = Runner({"work": work}, log)
+    runner.submit("work")
+    runner.run()
+    name, fields = log.events[-1]
+    assert (name, fields["code"]) == ("job failed", "ZS904")
+    assert "TasksMax" in fields["remedy"]

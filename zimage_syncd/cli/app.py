@@ -29,7 +29,7 @@ from zimage_syncd.cli import (
 from zimage_syncd.cli.options import common_options, take_common
 from zimage_syncd.cli.session import Session, drop_output
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import Failure, OutputLost, UsageInvalid
+from zimage_syncd.model.failures import Failure, OutputLost, UsageInvalid, foreseen
 from zimage_syncd.model.problems import Problem
 from zimage_syncd.report.words import plain
 
@@ -127,6 +127,9 @@ def _run(arguments: Sequence[str], new_session: Callable[..., Session]) -> int:
         from zimage_syncd.logs import text_without_secrets  # noqa: PLC0415 - structlog is not needed for anything else
 
         _tell_details(session)
+        known = foreseen(error)
+        if known is not None:
+            return _fail(session, known.problem, known.subject, known.detail)
         return _fail(session, problems.INTERNAL, type(error).__name__, text_without_secrets(str(error))[:500])
 
 

@@ -99,6 +99,19 @@ class NoSpace(Failure):
     problem = problems.NO_SPACE
 
 
+class NoResources(Failure):
+    """The system refuses threads or memory."""
+
+    problem = problems.NO_RESOURCES
+
+
+def foreseen(error: Exception) -> Failure | None:
+    """The failure that an exception of Python's own amounts to; None for one that nobody foresaw."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+        return NoResources("zimage-syncd", str(error) or "out of memory")
+    return None
+
+
 class CacheBusy(Failure):
     """Another process works on this cache."""
 

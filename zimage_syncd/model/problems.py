@@ -391,3 +391,9 @@ OUTPUT_LOST = _add(
     _E,
     "The job was done; look where the output goes. `zimage-syncd status` names the report that was kept.",
 )
+NO_RESOURCES = _add(
+    "ZS904",
+    "the system gives this program no more threads or memory",
+    _E,
+    "Look at `ulimit -u`, the unit's `TasksMax=` and `MemoryMax=`, the container's limits; then run again: it goes on.",
+)
