@@ -35,7 +35,7 @@ from zimage_syncd.model.failures import (
 )
 from zimage_syncd.model.report import Finding, Job, Report
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.verdict import DataState, Verdict
+from zimage_syncd.model.verdict import CacheState, DataState, Verdict
 from zimage_syncd.process.claim import CacheClaim
 from zimage_syncd.process.memory import give_back
 from zimage_syncd.work.ahead import Ahead
@@ -107,6 +107,7 @@ def _duties_of(services: CacheServices) -> Duties:
         settle_s=config.backup.settle_s,
         is_written=partial(is_written_below, config.cache.dir, services.workshop.state_directory),
         keep_links=services.keeping.keep,
+        is_short=partial(_is_short, services),
         rest=partial(give_back, path.forget_directories, private.forget_directories),
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
         is_taken=lambda: services.workshop.lease.is_lost,
@@ -121,6 +122,11 @@ def _back_up(services: CacheServices) -> Report:
     except (CacheEmpty, CacheMissing, SnapshotMissing) as failure:
         note = f"nothing to back up yet: {failure}"
         return Report(Job.BACKUP, services.workshop.clock.now(), 0.0, notes=(note,))
+
+
+def _is_short(services: CacheServices) -> bool:
+    """Whether there is less than what was recorded, or configured."""
+    return services.detect().cache in {CacheState.GONE, CacheState.PARTIAL}
 
 
 def _prove(services: CacheServices) -> Report:

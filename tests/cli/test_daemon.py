@@ -248,6 +248,44 @@ def test_a_download_that_died_is_told(machine: Machine, daemon: Callable[[], Dae
     assert "incomplete" in machine.run("snapshots").stdout
 
 
+@pytest.mark.parametrize("lost", ["blobs", "refs", "snapshots", ""])
+def test_what_somebody_deletes_comes_back_when_the_cache_has_settled(
+    machine: Machine, daemon: Callable[[], Daemon], lost: str
+) -> None:
+    """It took until the next verification of the clock; a backup told of a download that died, or forgot the branch."""
+    options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
+    machine.write_config(f"{options}settle_s = 1\n")
+    machine.fill()
+    machine.run("backup")
+    before = listing(machine.cache / "hub")
+    running = daemon()
+    running.wait_until(lambda: any(line["action"] == "unchanged" for line in running.events("snapshot")))
+    shutil.rmtree(machine.cache / "hub/models--org--name" / lost)
+    running.wait_until(lambda: listing(machine.cache / "hub") == before, 60)
+    running.wait_until(lambda: running.events("snapshot")[-1]["action"] == "unchanged", 60)
+    assert running.events("finding") == []
+    assert any("main" in stored["names"] for stored in machine.json("snapshots")["snapshots"])
+    assert running.end() == 0
+
+
+def test_what_cannot_come_back_is_not_tried_whenever_something_changes(
+    machine: Machine, daemon: Callable[[], Daemon]
+) -> None:
+    options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
+    machine.write_config(f"{options}settle_s = 1\n")
+    machine.fill()
+    running = daemon()
+    running.wait_until(lambda: any(line["action"] == "backed up" for line in running.events("snapshot")))
+    shutil.rmtree(machine.bucket)
+    shutil.rmtree(machine.cache / "hub/models--org--name/blobs")
+    running.wait_until(lambda: len(running.events("disks looked at")) == 2, 60)
+    for number in range(3):
+        (machine.cache / f"hub/other-{number}").write_text("something else")
+        time.sleep(2)
+    assert len(running.events("disks looked at")) == 2
+    assert running.end() == 0
+
+
 @pytest.mark.root
 def test_a_full_disk_is_told_the_link_is_made_and_freed_space_is_used(
     machine: Machine, daemon: Callable[[], Daemon]

@@ -99,6 +99,8 @@ class Service:
         self._is_ready = False
         self._plans = ""
         self._blocked = ""
+        self._was_whole = False
+        """Whether the last job that looked found nothing missing, or mended it."""
         self._pause_s: float | None = None
         """How long after the last cycle another one is tried; None: it needs none."""
         self._looked_s = clock.monotonic_s()
@@ -253,9 +255,19 @@ class Service:
         verdict, report = self._duties.cycle(self._begun)
         self._looked_s = self._clock.monotonic_s()
         self._blocked = verdict.obstacle
+        self._was_whole = _is_of_a_whole_cache(report)
         self._pause_s = self._next_pause_s(verdict, report)
         self._owed_check.heard(report)
         self._journal.tell(report)
+
+    def _mend_loss(self) -> None:
+        """What somebody deleted comes back now, and is not taken for a download that died.
+
+        What a cycle could not mend is tried again by the clock, and not whenever something changes.
+        """
+        if self._was_whole and self._duties.is_short():
+            self._log.info("something is missing from the cache")
+            self._cycle()
 
     def _scheduled(self, name: str) -> Callable[[], None]:
         def act() -> None:
@@ -264,6 +276,8 @@ class Service:
             if job is None:
                 return  # asked for before a reload, by which it is not configured any more
             try:
+                if name == BACKUP:
+                    self._mend_loss()
                 report = job()
             except DataDiskInUse:
                 if name == BACKUP:
@@ -280,6 +294,7 @@ class Service:
                 raise
             if name == BACKUP and (report.failed or _may_pass(report)):
                 self._watching.failed()
+            self._was_whole = self._was_whole or _is_of_a_whole_cache(report)
             self._duties.last_runs.set(name, began_at)
             self._duties.last_runs.done(name, began_at)
             if name == PROVE:
@@ -287,6 +302,12 @@ class Service:
             self._journal.tell(report)
 
         return act
+
+
+def _is_of_a_whole_cache(report: Report) -> bool:
+    """Whether there are snapshots, and none has trouble any more."""
+    is_well = not any(result.action in {"refused", "failed"} for result in report.snapshots)
+    return bool(report.snapshots) and is_well and not report.failed
 
 
 def _may_pass(report: Report) -> bool:
