@@ -413,6 +413,9 @@ def reloading(world: World, service: Service) -> list[tuple[str, dict[str, objec
     before = len(world.log.events)
     service.reload()
     service._reloader.start()
+    end = time.monotonic() + 10
+    while len(world.log.events) == before and time.monotonic() < end:
+        time.sleep(0.002)  # one that is to end reads nothing any more
     service._reloader.stop()
     return world.log.events[before:]
 
