@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -401,19 +402,30 @@ def test_secrets_are_in_no_process_list(world: World) -> None:
     assert world.hands
 
 
+def let_go(pids: list[int]) -> None:
+    """One that was held between its fork and its wish to end with the nursery finds itself alone, and ends."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_a_process_that_cannot_be_killed_ends_with_its_nursery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
     def stop(found: list[int]) -> None:
         for pid in found[1:]:
             os.kill(pid, signal.SIGSTOP)
+            held.append(pid)
         raise Stopped("test")
 
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
     world.proxy.spoil("GET", Drip(2**20, 0.01), times=EVERY, within="blobs")
     with pytest.raises(Stopped):
         world.run(cancel=_Watching(world, stop))
+    let_go(held)
     assert fetching(os.getpid()) == []
 
 
@@ -436,6 +448,7 @@ def test_a_process_that_hangs_is_ended_and_its_work_done_here(world: World, monk
     result = world.run(cancel=_Watching(world, hold_one))
     assert not result.failed
     assert world.is_whole()
+    let_go(stopped)
     assert stopped
 
 
