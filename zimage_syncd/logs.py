@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Protocol
 
-import structlog
+from zimage_syncd.plain_structlog import structlog
 
 _SECRET_KEY = re.compile(
     r"token(?!iz)|secret|password|passwd|authorization|signature|credential|access_key", re.IGNORECASE
