@@ -107,7 +107,7 @@ def _duties_of(services: CacheServices) -> Duties:
         settle_s=config.backup.settle_s,
         is_written=partial(is_written_below, config.cache.dir, services.workshop.state_directory),
         keep_links=services.keeping.keep,
-        is_short=partial(_is_short, services),
+        is_gone=lambda: services.workshop.observe()[1].cache is CacheState.GONE,
         rest=partial(give_back, path.forget_directories, private.forget_directories),
         disk=partial(disk_at, config.cache.mount or config.cache.dir),
         is_taken=lambda: services.workshop.lease.is_lost,
@@ -122,11 +122,6 @@ def _back_up(services: CacheServices) -> Report:
     except (CacheEmpty, CacheMissing, SnapshotMissing) as failure:
         note = f"nothing to back up yet: {failure}"
         return Report(Job.BACKUP, services.workshop.clock.now(), 0.0, notes=(note,))
-
-
-def _is_short(services: CacheServices) -> bool:
-    """Whether there is less than what was recorded, or configured."""
-    return services.detect().cache in {CacheState.GONE, CacheState.PARTIAL}
 
 
 def _prove(services: CacheServices) -> Report:

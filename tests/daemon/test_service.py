@@ -62,6 +62,8 @@ class World:
 
     def cycle(self, begun: Callable[[Verdict], None]) -> tuple[Verdict, Report]:
         self.calls.append("cycle")
+        if isinstance(self.failure, MemoryError):
+            raise self.failure
         verdict = Verdict(SystemState.SAME, frozenset({self.data}), CacheState.PRESENT, (), ())
         begun(verdict)
         return verdict, Report(Job.CYCLE, self.clock.now(), 0.0, findings=self.findings)
@@ -331,6 +333,22 @@ def test_a_job_that_was_put_off_did_not_run_and_one_that_failed_did() -> None:
     run_until_idle(service)
     assert last_runs.get("quick") == world.clock.now()
     assert any(fields.get("code") == "ZS101" for _, fields in world.log.events)
+
+
+def test_what_the_system_refused_is_done_again_when_its_time_has_come() -> None:
+    world = World()
+    service = world.service("* * * * *")
+    world.failure = MemoryError()
+    service._runner.submit("quick")
+    service._runner.submit("cycle")
+    run_until_idle(service)
+    assert LastRuns(world.read, world.update).get("quick") == world.clock.now()
+    assert [fields.get("code") for event, fields in world.log.events if event == "job failed"] == ["ZS904"] * 2
+    world.failure = None
+    world.clock.move(61)
+    service._timer.ask()
+    run_until_idle(service)
+    assert world.calls == ["quick", "cycle", "quick", "cycle"]
 
 
 def test_an_error_that_nobody_foresaw_does_not_end_the_service() -> None:

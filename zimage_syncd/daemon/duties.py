@@ -37,8 +37,8 @@ class Duties:
     """backup.settle_s."""
     is_written: Callable[[], bool] = lambda: False
     """Whether some process has a file of the cache open for writing."""
-    is_short: Callable[[], bool] = lambda: False
-    """Whether something is missing that is meant to be in the cache; called between jobs, as one."""
+    is_gone: Callable[[], bool] = lambda: False
+    """Whether the data disk is there, and nothing is in the cache."""
     rest: Callable[[], None] = lambda: None
     """Called after each job: gives back what it used."""
     disk: Callable[[], object] = lambda: None

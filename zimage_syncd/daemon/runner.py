@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from zimage_syncd.logs import Logger
-from zimage_syncd.model.failures import CacheBusy, DataDiskTaken, Failure, Stopped, foreseen
+from zimage_syncd.model.failures import CacheBusy, DataDiskTaken, Failure, Stopped, told
 
 _LOOK_EVERY_S = 1.0
 """How late a stop may be noticed that came between looking for one and waiting."""
@@ -63,23 +63,16 @@ class Runner:
     def _one(self, name: str) -> None:
         self._log.info("job started", job=name)
         try:
-            self._jobs[name]()
+            told(self._jobs[name])
         except (CacheBusy, DataDiskTaken) as failure:
             self._log.warning("job put off", job=name, code=failure.problem.code, reason=str(failure))
         except Stopped:
             self._log.info("job stopped on request", job=name)
         except Failure as failure:
-            self._failed(name, failure)
-        except Exception as error:  # noqa: BLE001 - the runner outlives every job; the log has the traceback
-            known = foreseen(error)
-            if known is not None:
-                self._failed(name, known)
-            else:
-                self._log.exception("job ended by an error that was not foreseen", job=name)
+            self._log.error(
+                "job failed", job=name, code=failure.problem.code, reason=str(failure), remedy=failure.problem.remedy
+            )
+        except Exception:  # noqa: BLE001 - the runner outlives every job; the log has the traceback
+            self._log.exception("job ended by an error that was not foreseen", job=name)
         else:
             self._log.info("job finished", job=name)
-
-    def _failed(self, name: str, failure: Failure) -> None:
-        self._log.error(
-            "job failed", job=name, code=failure.problem.code, reason=str(failure), remedy=failure.problem.remedy
-        )

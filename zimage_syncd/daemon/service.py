@@ -21,7 +21,7 @@ from zimage_syncd.daemon.watching import BACKUP, Watching
 from zimage_syncd.decide.due import Schedule
 from zimage_syncd.logs import Logger
 from zimage_syncd.model import problems
-from zimage_syncd.model.failures import CacheBusy, DataDiskInUse, Failure, Stopped
+from zimage_syncd.model.failures import CacheBusy, DataDiskInUse, Failure, NoResources, Stopped, told
 from zimage_syncd.model.report import Report
 from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Clock
@@ -99,8 +99,8 @@ class Service:
         self._is_ready = False
         self._plans = ""
         self._blocked = ""
-        self._was_whole = False
-        """Whether the last job that looked found nothing missing, or mended it."""
+        self._is_empty = True
+        """Whether nothing was in the cache when a job last ended."""
         self._pause_s: float | None = None
         """How long after the last cycle another one is tried; None: it needs none."""
         self._looked_s = clock.monotonic_s()
@@ -252,21 +252,25 @@ class Service:
         return None
 
     def _cycle(self) -> None:
-        verdict, report = self._duties.cycle(self._begun)
+        try:
+            verdict, report = told(lambda: self._duties.cycle(self._begun))
+        except NoResources:
+            self._looked_s, self._pause_s = self._clock.monotonic_s(), _LEAST_PAUSE_S
+            raise
         self._looked_s = self._clock.monotonic_s()
         self._blocked = verdict.obstacle
-        self._was_whole = _is_of_a_whole_cache(report)
+        self._is_empty = not report.snapshots
         self._pause_s = self._next_pause_s(verdict, report)
         self._owed_check.heard(report)
         self._journal.tell(report)
 
     def _mend_loss(self) -> None:
-        """What somebody deleted comes back now, and is not taken for a download that died.
+        """A cache that somebody deleted comes back now, and not with the clock's next verification.
 
-        What a cycle could not mend is tried again by the clock, and not whenever something changes.
+        Where only parts are gone, that one tells a loss from what a library has cleaned up.
         """
-        if self._was_whole and self._duties.is_short():
-            self._log.info("something is missing from the cache")
+        if not self._is_empty and self._duties.is_gone():
+            self._log.info("the cache was deleted")
             self._cycle()
 
     def _scheduled(self, name: str) -> Callable[[], None]:
@@ -278,7 +282,7 @@ class Service:
             try:
                 if name == BACKUP:
                     self._mend_loss()
-                report = job()
+                report = told(job)
             except DataDiskInUse:
                 if name == BACKUP:
                     self._watching.failed()  # the other host may keep the disk for days
@@ -294,7 +298,8 @@ class Service:
                 raise
             if name == BACKUP and (report.failed or _may_pass(report)):
                 self._watching.failed()
-            self._was_whole = self._was_whole or _is_of_a_whole_cache(report)
+            if report.snapshots:
+                self._is_empty = False
             self._duties.last_runs.set(name, began_at)
             self._duties.last_runs.done(name, began_at)
             if name == PROVE:
@@ -302,12 +307,6 @@ class Service:
             self._journal.tell(report)
 
         return act
-
-
-def _is_of_a_whole_cache(report: Report) -> bool:
-    """Whether there are snapshots, and none has trouble any more."""
-    is_well = not any(result.action in {"refused", "failed"} for result in report.snapshots)
-    return bool(report.snapshots) and is_well and not report.failed
 
 
 def _may_pass(report: Report) -> bool:

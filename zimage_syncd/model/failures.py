@@ -6,10 +6,13 @@ A failure stops the operation that raised it. What is found and does not stop th
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
 
 from zimage_syncd.model import installation_problems, problems
 from zimage_syncd.model.problems import Problem
+
+_T = TypeVar("_T")
 
 
 class Failure(Exception):
@@ -110,6 +113,17 @@ def foreseen(error: Exception) -> Failure | None:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
         return NoResources("zimage-syncd", str(error) or "out of memory")
     return None
+
+
+def told(work: Callable[[], _T]) -> _T:
+    """Does it; an exception of Python's own that is `foreseen` is raised as that failure."""
+    try:
+        return work()
+    except Exception as error:
+        known = foreseen(error)
+        if known is None:
+            raise
+        raise known from error
 
 
 class CacheBusy(Failure):

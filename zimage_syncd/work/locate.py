@@ -5,7 +5,6 @@ from __future__ import annotations
 from zimage_syncd.model.failures import SnapshotIncomplete, SnapshotMissing
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
-from zimage_syncd.ports import Absent
 from zimage_syncd.work.site import Site
 
 
@@ -37,23 +36,13 @@ def lacking(site: Site) -> tuple[str, ...]:
     Raises:
         PathUnreadable, DiskError: a directory could not be listed.
     """
-    found = {item.key: item for item in site.find() if not isinstance(item.completeness, Incomplete)}
+    found = {item.key for item in site.find() if not isinstance(item.completeness, Incomplete)}
     repos = {key.repo for key in found}
     recorded = [key for key in site.shelf.keys() if not site.repos or key.repo in site.repos]  # noqa: SIM118
     if not site.repos and not recorded:
         return () if found else ("any repository",)
     missing = [str(repo) for repo in site.repos if repo not in repos]
-    short = [key for key in recorded if key not in found or _has_lost_its_names(site, found[key])]
-    return (*missing, *(str(key) for key in short if str(key.repo) not in missing))
-
-
-def _has_lost_its_names(site: Site, snapshot: LocalSnapshot) -> bool:
-    """Whether pointers are gone that it had when it was recorded; a branch that moved on to another one is there."""
-    if snapshot.names != (snapshot.key.revision,):
-        return False
-    recorded = site.shelf.load(snapshot.key)
-    pointers = () if recorded is None else recorded.pointers
-    return any(isinstance(site.disk.look(pointer.path), Absent) for pointer in pointers)
+    return (*missing, *(str(key) for key in recorded if key not in found and str(key.repo) not in missing))
 
 
 def _reasons(snapshot: LocalSnapshot) -> str:
