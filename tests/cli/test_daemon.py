@@ -268,10 +268,37 @@ def test_a_cache_that_somebody_deletes_comes_back_when_it_has_settled(
     running = daemon()
     running.wait_until(lambda: any(line["action"] == "unchanged" for line in running.events("snapshot")))
     delete(machine.cache)
-    running.wait_until(lambda: listing(machine.cache / "hub") == before, 60)
-    running.wait_until(lambda: running.events("snapshot")[-1]["action"] == "unchanged", 60)
+
+    def is_back() -> bool:
+        actions = [line["action"] for line in running.events("snapshot")]
+        return "restored" in actions and actions[-1] == "unchanged"
+
+    running.wait_until(is_back, 60)
+    assert listing(machine.cache / "hub") == before
     assert running.events("finding") == []
     assert running.end() == 0
+
+
+def test_a_newer_revision_in_the_same_directory_is_backed_up_and_not_undone(
+    machine: Machine, daemon: Callable[[], Daemon]
+) -> None:
+    """ModelScope's older layout has one directory for all revisions: at a start the recorded one was put back."""
+    options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
+    machine.write_config(f"{options}settle_s = 1\n")
+    base = machine.cache / "models/org/older"
+    for revision in ("v1", "v2"):
+        for name, data in {**pipeline_files(), "README.md": revision.encode()}.items():
+            (base / name).parent.mkdir(parents=True, exist_ok=True)
+            (base / name).write_bytes(data)
+        (base / ".mv").write_text(f"Revision:{revision},CreatedAt:1700000000")
+        if revision == "v1":
+            machine.run("backup")
+    running = daemon()
+    running.wait_until(lambda: any(line["action"] == "backed up" for line in running.events("snapshot")))
+    assert (base / "README.md").read_text() == "v2"
+    assert running.end() == 0
+    stored = machine.json("snapshots", "--store", "bucket")["snapshots"]
+    assert any("v2" in str(snapshot) for snapshot in stored)
 
 
 def test_a_cache_that_is_empty_and_stays_so_is_looked_at_once(machine: Machine, daemon: Callable[[], Daemon]) -> None:

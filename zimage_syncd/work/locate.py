@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from zimage_syncd.model.failures import SnapshotIncomplete, SnapshotMissing
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
+from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
 from zimage_syncd.work.site import Site
 
 
@@ -36,13 +38,26 @@ def lacking(site: Site) -> tuple[str, ...]:
     Raises:
         PathUnreadable, DiskError: a directory could not be listed.
     """
-    found = {item.key for item in site.find() if not isinstance(item.completeness, Incomplete)}
+    local = site.find()
+    found = {item.key for item in local if not isinstance(item.completeness, Incomplete)}
     repos = {key.repo for key in found}
     recorded = [key for key in site.shelf.keys() if not site.repos or key.repo in site.repos]  # noqa: SIM118
     if not site.repos and not recorded:
         return () if found else ("any repository",)
     missing = [str(repo) for repo in site.repos if repo not in repos]
-    return (*missing, *(str(key) for key in recorded if key not in found and str(key.repo) not in missing))
+    present = {item.key for item in local}
+    short = [key for key in recorded if key not in found and not is_superseded(key, present)]
+    return (*missing, *(str(key) for key in short if str(key.repo) not in missing))
+
+
+def is_superseded(key: SnapshotKey, local: Collection[SnapshotKey]) -> bool:
+    """Whether a recorded snapshot is gone and another one of its repository is there: a clean-up, or a newer revision.
+
+    Args:
+        key: of the recorded one.
+        local: of all that are in the cache, whole or not.
+    """
+    return key not in local and any((other.layout, other.repo) == (key.layout, key.repo) for other in local)
 
 
 def _reasons(snapshot: LocalSnapshot) -> str:

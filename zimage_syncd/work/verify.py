@@ -21,6 +21,7 @@ from zimage_syncd.ports import ChunkSource, SnapshotSource
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.last_good import stored
 from zimage_syncd.work.last_resort import LastResort
+from zimage_syncd.work.locate import is_superseded
 from zimage_syncd.work.look import Depth, unseen_root
 from zimage_syncd.work.mended import mended
 from zimage_syncd.work.names import shown
@@ -120,7 +121,7 @@ def _keys(
     keys = []
     for key in sorted(known):
         names = local[key].names if key in local else ()
-        if not selects(selection, key, names, site.repos) or _superseded(key, local):
+        if not selects(selection, key, names, site.repos) or is_superseded(key, local):
             continue
         if selection.snapshot_id is not None:
             manifest = site.shelf.load(key)
@@ -134,12 +135,6 @@ def _keys(
     if not keys:
         raise CacheEmpty(site.disk.root)
     return keys
-
-
-def _superseded(key: SnapshotKey, local: dict[SnapshotKey, LocalSnapshot]) -> bool:
-    """Whether a recorded snapshot was removed while another one of its repository stayed: a library's clean-up."""
-    same = [other for other in local if (other.layout, other.repo) == (key.layout, key.repo)]
-    return key not in local and bool(same)
 
 
 def _snapshot(
