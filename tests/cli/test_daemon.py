@@ -301,6 +301,23 @@ def test_a_newer_revision_in_the_same_directory_is_backed_up_and_not_undone(
     assert any("v2" in str(snapshot) for snapshot in stored)
 
 
+def test_an_unfinished_download_does_not_stand_for_a_snapshot_that_was_lost(
+    machine: Machine, daemon: Callable[[], Daemon]
+) -> None:
+    machine.write_config('log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n')
+    machine.fill()
+    machine.run("backup")
+    base = machine.cache / "hub/models--org--name"
+    shutil.rmtree(base / "snapshots" / COMMIT)
+    (base / "refs/main").write_text("f" * 40)
+    (base / "snapshots" / ("f" * 40)).mkdir()
+    (base / "blobs/abc.incomplete").write_bytes(b"half")
+    running = daemon()
+    assert running.wait_for_cycles(1)["cache"] == "partial"
+    assert (base / "snapshots" / COMMIT / "model_index.json").exists()
+    assert running.end() == 0
+
+
 def test_a_cache_that_is_empty_and_stays_so_is_looked_at_once(machine: Machine, daemon: Callable[[], Daemon]) -> None:
     options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
     machine.write_config(f"{options}settle_s = 1\n")

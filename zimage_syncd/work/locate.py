@@ -6,8 +6,11 @@ from collections.abc import Collection
 
 from zimage_syncd.model.failures import SnapshotIncomplete, SnapshotMissing
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot, SnapshotKey
+from zimage_syncd.model.snapshot import Incomplete, LayoutName, LocalSnapshot, SnapshotKey
 from zimage_syncd.work.site import Site
+
+_ONE_DIRECTORY = frozenset({LayoutName.MODELSCOPE_LEGACY, LayoutName.MODELSCOPE_HUB_LEGACY})
+"""Layouts in which all revisions of a repository lie in the same place."""
 
 
 def locate(site: Site, selection: Selection) -> str:
@@ -46,7 +49,10 @@ def lacking(site: Site) -> tuple[str, ...]:
         return () if found else ("any repository",)
     missing = [str(repo) for repo in site.repos if repo not in repos]
     present = {item.key for item in local}
-    short = [key for key in recorded if key not in found and not is_superseded(key, present)]
+    # An unfinished download stands for what was there before only where it is in the same place.
+    standing = {key for key in present if key in found or key.layout in _ONE_DIRECTORY}
+    gone = {key for key in recorded if key not in present and not is_superseded(key, standing)}
+    short = [key for key in recorded if key in gone or (key in present and key not in found)]
     return (*missing, *(str(key) for key in short if str(key.repo) not in missing))
 
 
@@ -55,7 +61,7 @@ def is_superseded(key: SnapshotKey, local: Collection[SnapshotKey]) -> bool:
 
     Args:
         key: of the recorded one.
-        local: of all that are in the cache, whole or not.
+        local: of those that may stand for it.
     """
     return key not in local and any((other.layout, other.repo) == (key.layout, key.repo) for other in local)
 
