@@ -11,7 +11,7 @@ from zimage_syncd.model.report import Finding
 from zimage_syncd.work.apply import Applied
 from zimage_syncd.work.kept_back import KeptBack, kept_back
 from zimage_syncd.work.look import unseen_root
-from zimage_syncd.work.names import few, shown
+from zimage_syncd.work.names import Names
 from zimage_syncd.work.site import Site
 
 _PERMISSIONS = (problems.PATH_UNREADABLE, problems.PATH_UNWRITABLE)
@@ -19,12 +19,12 @@ _PERMISSIONS = (problems.PATH_UNREADABLE, problems.PATH_UNWRITABLE)
 
 def mended(site: Site, manifest: Manifest, actions: Actions, done: Applied) -> list[Finding]:
     """What was mended and what was not; what one store kept back is told once, at the first file."""
-    findings = []
+    findings, names = [], Names(manifest)
     causes = {item.entries[0].path: item for item in kept_back(manifest, done.failed)}
     wrong = {action.entry.path: action for action in actions.changes() if not isinstance(action, Keep)}
     for path, action in wrong.items():
         trouble, cause = done.failed.get(path), causes.get(path)
-        subject, chunks = shown(manifest, path), tuple(getattr(action, "chunks", ()))
+        subject, chunks = names.shown(path), tuple(getattr(action, "chunks", ()))
         if (root := unseen_root(action, site.linked_roots)) is not None:
             findings.append(Finding(problems.STORE_MISSING, root))
         elif trouble is None:
@@ -37,7 +37,7 @@ def mended(site: Site, manifest: Manifest, actions: Actions, done: Applied) -> l
         elif cause is not None:
             kinds = Counter(wrong[entry.path].problem.title for entry in cause.entries)
             what = ", ".join(f"{title} ({count:,})" for title, count in kinds.items())
-            files = f"{few(manifest, cause.entries)} of {manifest.key}"
+            files = f"{names.few(cause.entries)} of {manifest.key}"
             findings.append(Finding(problems.UNREPAIRED, files, f"{what}; {_why(cause)}"))
     return findings
 

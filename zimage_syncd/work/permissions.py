@@ -10,13 +10,13 @@ from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.plan import Action, Refuse, SetMode
 from zimage_syncd.model.report import Finding
 from zimage_syncd.ports import SeenFile
-from zimage_syncd.work.names import shown
+from zimage_syncd.work.names import Names
 from zimage_syncd.work.site import Site
 
 
 def open_up(site: Site, manifest: Manifest) -> list[Finding]:
     """Gives files that cannot be read their permissions back, so that their content can be looked at."""
-    findings = []
+    findings, names = [], Names(manifest)
     for entry in manifest.files:
         try:
             seen = site.disk.look(entry.path)
@@ -28,7 +28,7 @@ def open_up(site: Site, manifest: Manifest) -> list[Finding]:
         except (Failure, FileNotFoundError):
             continue  # the examination meets it again, and tells
         reason = f"mode {seen.stat.mode:o}, expected {entry.mode:o}: it could not be read"
-        findings.append(Finding(problems.MODE_WRONG, shown(manifest, entry.path), reason, mended=True))
+        findings.append(Finding(problems.MODE_WRONG, names.shown(entry.path), reason, mended=True))
     return findings
 
 

@@ -14,7 +14,7 @@ from zimage_syncd.work.apply import Applied
 from zimage_syncd.work.carry import fetch_references
 from zimage_syncd.work.kept_back import kept_back
 from zimage_syncd.work.last_resort import LastResort
-from zimage_syncd.work.names import few, shown
+from zimage_syncd.work.names import Names
 from zimage_syncd.work.restore_plan import RestoreSource, plan_restore
 from zimage_syncd.work.site import Site
 from zimage_syncd.work.space import check_space
@@ -112,14 +112,14 @@ def _restore_one(
 
 def _missed(manifest: Manifest, failed: Mapping[str, Finding]) -> list[Finding]:
     """A finding for each entry; where it is about something else, such as a store, one for all that it kept back."""
-    found = []
+    found, names = [], Names(manifest)
     for item in kept_back(manifest, failed):
         path, failure = item.entries[0].path, item.failure
         if item.is_own:
-            found.append(replace(failure, subject=failure.subject.replace(path, shown(manifest, path))))
+            found.append(replace(failure, subject=failure.subject.replace(path, names.shown(path))))
             continue
         verb = "was" if len(item.entries) == 1 else "were"
-        missed = f"{few(manifest, item.entries)} of {manifest.key} {verb} not brought back"
+        missed = f"{names.few(item.entries)} of {manifest.key} {verb} not brought back"
         found.append(replace(failure, detail=f"{failure.detail}; {missed}" if failure.detail else missed))
     return found
 

@@ -24,7 +24,7 @@ from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.locate import is_superseded
 from zimage_syncd.work.look import Depth, unseen_root
 from zimage_syncd.work.mended import mended
-from zimage_syncd.work.names import shown
+from zimage_syncd.work.names import Names
 from zimage_syncd.work.permissions import for_its_mode, open_up
 from zimage_syncd.work.site import Site, Survey, selects
 from zimage_syncd.work.space import check_space, needed_bytes, with_spare
@@ -198,6 +198,7 @@ def _examine(site: Site, manifest: Manifest, depth: Depth) -> tuple[Actions, int
 
 def _findings(site: Site, manifest: Manifest, actions: Actions) -> list[Finding]:
     found = []
+    names = Names(manifest)
     for action in actions.changes():
         if isinstance(action, Keep):
             continue
@@ -205,7 +206,7 @@ def _findings(site: Site, manifest: Manifest, actions: Actions) -> list[Finding]
         if (root := unseen_root(action, site.linked_roots)) is not None:
             found.append(Finding(problems.STORE_MISSING, root))
             continue
-        found.append(Finding(action.problem, shown(manifest, action.entry.path), action.reason, tuple(chunks)))
+        found.append(Finding(action.problem, names.shown(action.entry.path), action.reason, tuple(chunks)))
     return found
 
 

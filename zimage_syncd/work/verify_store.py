@@ -24,7 +24,7 @@ from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import Archive, SnapshotSource, StoredSnapshot
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.mend_store import mended
-from zimage_syncd.work.names import shown
+from zimage_syncd.work.names import Names
 from zimage_syncd.work.site import Site
 
 _WORKERS = 4
@@ -148,14 +148,16 @@ def _snapshot(
     site.monitor.begin(f"{verb} {manifest.key} in {source.name}", manifest.size_bytes)
     files = list({file.sha256: file for file in manifest.files if _name(file) not in right}.values())
 
+    names = Names(manifest)
+
     def one(file: FileEntry) -> Finding | None:
         site.cancel.check()
         try:
-            finding = _file(site, source, manifest, file, blob_sizes, deep=deep)
+            finding = _file(site, source, names, file, blob_sizes, deep=deep)
         except Stopped:
             raise
         except Failure as failure:
-            finding = Finding(failure.problem, shown(manifest, file.path), f"{source.name}: {failure.detail}")
+            finding = Finding(failure.problem, names.shown(file.path), f"{source.name}: {failure.detail}")
             if isinstance(failure, _NOT_THE_BLOBS):
                 return finding
         if finding is None and deep and len(file.chunks) > 1:
@@ -195,20 +197,19 @@ def _name(file: FileEntry) -> tuple[str, tuple[str, ...]]:
 def _file(
     site: Site,
     source: SnapshotSource,
-    manifest: Manifest,
+    names: Names,
     file: FileEntry,
     blob_sizes: dict[str, int] | None,
     *,
     deep: bool,
 ) -> Finding | None:
-    name = shown(manifest, file.path)
     if blob_sizes is not None:
         size = blob_sizes.get(file.sha256)
         if size is None:
-            return Finding(problems.BLOB_MISSING, name, f"{source.name}: blob {file.sha256}")
+            return Finding(problems.BLOB_MISSING, names.shown(file.path), f"{source.name}: blob {file.sha256}")
         if size != file.size_bytes:
             detail = f"{source.name}: blob {file.sha256} has {size} bytes, expected {file.size_bytes}"
-            return Finding(problems.BLOB_WRONG_SIZE, name, detail)
+            return Finding(problems.BLOB_WRONG_SIZE, names.shown(file.path), detail)
     elif source.local_path(file) is None:
         raise BlobMissing(file.path, "not in the cache tree with this size")
     if not deep:
@@ -219,7 +220,7 @@ def _file(
         return None
     shown_chunks = ", ".join(str(index + 1) for index in bad[:8])
     detail = f"{source.name}: chunk {shown_chunks} of {len(file.chunks)} of blob {file.sha256}"
-    return Finding(problems.CHUNK_CORRUPT, name, detail, tuple(bad))
+    return Finding(problems.CHUNK_CORRUPT, names.shown(file.path), detail, tuple(bad))
 
 
 def _bad_chunks(site: Site, source: SnapshotSource, file: FileEntry) -> Sequence[int]:
