@@ -301,6 +301,22 @@ def test_a_newer_revision_in_the_same_directory_is_backed_up_and_not_undone(
     assert any("v2" in str(snapshot) for snapshot in stored)
 
 
+def test_a_reference_and_a_name_that_are_deleted_come_back_when_the_cache_has_settled(
+    machine: Machine, daemon: Callable[[], Daemon]
+) -> None:
+    options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
+    machine.write_config(f"{options}settle_s = 1\n")
+    machine.fill()
+    running = daemon()
+    running.wait_until(lambda: any(line["action"] == "backed up" for line in running.events("snapshot")))
+    before = listing(machine.cache)
+    shutil.rmtree(machine.cache / "hub/models--org--name/refs")
+    (machine.cache / f"hub/models--org--name/snapshots/{COMMIT}/model_index.json").unlink()
+    running.wait_until(lambda: listing(machine.cache) == before)
+    running.wait_until(lambda: running.events("snapshot")[-1]["action"] == "unchanged")
+    assert running.end() == 0
+
+
 def test_an_unfinished_download_does_not_stand_for_a_snapshot_that_was_lost(
     machine: Machine, daemon: Callable[[], Daemon]
 ) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime, tzinfo
 from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.heartbeat import Heartbeat
 from zimage_syncd.daemon.journal import Journal
+from zimage_syncd.daemon.losses import Losses
 from zimage_syncd.daemon.notify import ServiceManager
 from zimage_syncd.daemon.owed_check import PROVE, OwedCheck
 from zimage_syncd.daemon.pulse import Pulse
@@ -27,12 +28,13 @@ from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Clock
 
 CYCLE = "cycle"
+_QUICK = "quick"
 _FIRST_START = "first start"
 _LOOK_AGAIN = "look again"
 _PROVE_AGAIN = "prove again"
 _NAMES = {
     CYCLE: "looking at disks and cache",
-    "quick": "quick verification",
+    _QUICK: "quick verification",
     "deep": "deep verification",
     BACKUP: "backup",
     PROVE: "health check",
@@ -105,6 +107,7 @@ class Service:
         """How long after the last cycle another one is tried; None: it needs none."""
         self._looked_s = clock.monotonic_s()
         self._owed_check = OwedCheck(duties.last_runs, clock)
+        self._losses = Losses()
         self._watching = self._watch_over(duties)
         self._timer = self._timed(duties)
 
@@ -273,6 +276,12 @@ class Service:
             self._log.info("the cache was deleted")
             self._cycle()
 
+    def _backed_up(self, report: Report) -> None:
+        if report.failed or _may_pass(report):
+            self._watching.failed()
+        if self._losses.heard(report):
+            self._runner.submit(_QUICK)
+
     def _scheduled(self, name: str) -> Callable[[], None]:
         def act() -> None:
             began_at = self._clock.now()
@@ -296,8 +305,8 @@ class Service:
                     self._watching.failed()
                 self._duties.last_runs.set(name, began_at)
                 raise
-            if name == BACKUP and (report.failed or _may_pass(report)):
-                self._watching.failed()
+            if name == BACKUP:
+                self._backed_up(report)
             if report.snapshots:
                 self._is_empty = False
             self._duties.last_runs.set(name, began_at)

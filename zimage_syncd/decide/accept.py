@@ -6,12 +6,17 @@ revision is a name that may move: whether a change is wanted, only a person or t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from zimage_syncd.model import problems
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.path import resolve_link
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.snapshot import CannotTell, Complete, Incomplete, LayoutName, LocalSnapshot
 
+IF_WANTED = "where that is wanted, `zimage-syncd backup --accept-changed` records it so"
+_GONE = "it was there in the last good snapshot and is gone"
+_GONE_FROM_REVISION = f"{_GONE}; {IF_WANTED}"
 _MAX_HOPS = 2
 """A snapshot's name → the repository's blob → a shared blob."""
 
@@ -43,30 +48,38 @@ def refusals_of_change(manifest: Manifest, last_good: Manifest | None, *, accept
     immutable = manifest.key.layout is LayoutName.HUGGINGFACE
     if accept_changed and not immutable:
         return []
-    problem = problems.FILE_DAMAGED if immutable else problems.REVISION_CHANGED
+    changed = problems.FILE_DAMAGED if immutable else problems.REVISION_CHANGED
+    leads_to = _targets(last_good)
     then, now = _content(last_good), _content(manifest)
-    named: set[str] = set()
-    findings = []
-    for path, before in sorted(then.items(), key=lambda item: (item[0] != item[1].path, item[0])):
-        after = now.get(path)
-        if after is not None and after.sha256 == before.sha256:
-            continue
-        if path != before.path and before.path in named:
-            continue  # what the link leads to is named already
-        named.add(path)
-        if after is None:
-            detail = "it was there in the last good snapshot and is gone"
-            findings.append(Finding(problems.FILE_MISSING if immutable else problem, path, detail))
-        else:
-            detail = f"the last good snapshot had sha256 {before.sha256}, found {after.sha256}"
-            findings.append(Finding(problem, path, detail, _changed_chunks(before, after)))
+    findings: list[Finding] = []
+    for paths in _by_entry(then):
+        before = then[paths[0]]
+        lost = [path for path in paths if path not in now]
+        other = [path for path in paths if path in now and now[path].sha256 != before.sha256]
+        if before.path in other:
+            lost, other = [], [before.path]  # what leads to it is named by that
+        # A blob to which no name leads any more is no part of the snapshot, though it may well be there.
+        unnamed = {leads_to[path] for path in lost if path in leads_to}
+        gone = _GONE if immutable else _GONE_FROM_REVISION
+        findings.extend(Finding(problems.FILE_MISSING, path, gone) for path in lost if path not in unnamed)
+        for path in other:
+            detail = f"the last good snapshot had sha256 {before.sha256}, found {now[path].sha256}"
+            findings.append(Finding(changed, path, detail, _changed_chunks(before, now[path])))
     return findings
+
+
+def _by_entry(content: Mapping[str, FileEntry]) -> list[list[str]]:
+    """The paths at which a reader finds each file, sorted."""
+    paths: dict[str, list[str]] = {}
+    for path in sorted(content):
+        paths.setdefault(content[path].path, []).append(path)
+    return list(paths.values())
 
 
 def _content(manifest: Manifest) -> dict[str, FileEntry]:
     """What a reader finds at each path: a file's own content, or that of the file that a link leads to."""
     found: dict[str, FileEntry] = {file.path: file for file in manifest.files}
-    targets = {link.path: resolve_link(link.path, link.target) for link in manifest.links}
+    targets = _targets(manifest)
     for path, target in targets.items():
         end = target
         for _ in range(_MAX_HOPS):
@@ -74,6 +87,11 @@ def _content(manifest: Manifest) -> dict[str, FileEntry]:
         if end in found and path not in found:
             found[path] = found[end]
     return found
+
+
+def _targets(manifest: Manifest) -> dict[str, str]:
+    """Where each link leads."""
+    return {link.path: resolve_link(link.path, link.target) for link in manifest.links}
 
 
 def _changed_chunks(before: FileEntry, after: FileEntry) -> tuple[int, ...]:

@@ -52,12 +52,21 @@ class DiskShelf:
         Raises:
             PathUnwritable, DeviceFull, DataDiskReadOnly, DiskError: as their names say.
         """
+        if not self.renew(manifest):
+            write_document(self._place(manifest.key), manifest.pieces())
+
+    def renew(self, manifest: Manifest) -> bool:
+        """Whether a manifest is the last good one already; then its file is given the present time.
+
+        Raises:
+            PathUnwritable, DataDiskReadOnly, DiskError: as their names say.
+        """
         place = self._place(manifest.key)
         if not _holds(place, manifest):
-            write_document(place, manifest.pieces())
-            return
+            return False
         with translated(place, writing=True):
             os.utime(place)
+        return True
 
     def keys(self) -> list[SnapshotKey]:
         """All snapshots that have one."""
@@ -108,6 +117,10 @@ class MemoryShelf:
     def save(self, manifest: Manifest) -> None:
         """Keeps a manifest for this process."""
         self._manifests[manifest.key] = manifest
+
+    def renew(self, manifest: Manifest) -> bool:
+        """Whether it is what was saved last."""
+        return self._manifests.get(manifest.key) == manifest
 
     def keys(self) -> list[SnapshotKey]:
         """All snapshots that have one."""

@@ -101,6 +101,9 @@ class ManifestShelf(Protocol):
     def save(self, manifest: Manifest) -> None:
         """Keeps a manifest as the last good one."""
 
+    def renew(self, manifest: Manifest) -> bool:
+        """Whether a manifest is the last good one already; then it counts as kept now."""
+
     def keys(self) -> list[SnapshotKey]:
         """All snapshots that have one."""
 

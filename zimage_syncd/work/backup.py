@@ -21,6 +21,7 @@ from zimage_syncd.report.words import size
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.carry import send_references
 from zimage_syncd.work.last_good import last_good
+from zimage_syncd.work.lost import lost_entries, lost_pointers
 from zimage_syncd.work.record import known_manifest
 from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
 from zimage_syncd.work.site import Site, Survey
@@ -122,6 +123,7 @@ def _snapshot(
     """Backs one snapshot up to every archive; those that failed are added to `gave_up`, by name."""
     refusals = refusals_of_state(snapshot)
     if refusals:
+        refusals = lost_entries(site, site.shelf.load(snapshot.key)) or refusals
         findings.extend(refusals)
         return [_refused(snapshot, refusals)]
     results = []
@@ -162,7 +164,11 @@ def _to_archive(
     try:
         known = known_manifest(site, snapshot)
         if known is not None and archive.holds(known, snapshot.names):
-            site.shelf.save(known)
+            if not site.shelf.renew(known):
+                sent.findings.extend([] if accept_changed else lost_pointers(site, site.shelf.load(snapshot.key)))
+                if sent.findings:
+                    return _refused(snapshot, sent.findings)
+                site.shelf.save(known)
             return _result(snapshot, known, archive.name, sent, was_there=True)
         with archive.announce(expected_hex(file) for file in snapshot.files if knows_sha256(file)) as intent:
             digests = digests_of(site, archive, snapshot, sent, intent)
@@ -171,6 +177,7 @@ def _to_archive(
             manifest = record(snapshot, lambda number, _file: digests.get(number))
             recorded = last_good(site, snapshot.key, [archive])
             sent.findings.extend(refusals_of_change(manifest, recorded, accept_changed=accept_changed))
+            sent.findings.extend([] if accept_changed else lost_pointers(site, recorded))
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             return _publish(site, archive, snapshot, manifest, sent)
