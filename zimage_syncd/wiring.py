@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from zimage_syncd.clock import SystemClock
@@ -28,6 +29,7 @@ from zimage_syncd.disk.shelf import DiskShelf, MemoryShelf
 from zimage_syncd.disk.shelf_source import ShelfSource
 from zimage_syncd.disk.tree import Ownership
 from zimage_syncd.disk.write import CacheDisk
+from zimage_syncd.disk.writers import is_written_below
 from zimage_syncd.layouts.registry import all_layouts, layout_of
 from zimage_syncd.model.failures import ConfigInvalid
 from zimage_syncd.model.manifest import Manifest
@@ -165,6 +167,7 @@ class Workshop:
             verify_rate=self._rate(self.config.verify.rate),
             upload_rate=self._rate(self.config.backup.upload_rate),
             pullers=self._pullers(disk.root),
+            is_written=partial(is_written_below, disk.root, self.state_directory),
         )
 
     def _pullers(self, root: str) -> ProcessPullers:

@@ -240,6 +240,8 @@ class Plan:
     """What the disk has."""
     links: tuple[str, ...] = ()
     """Cache links that are made, as `PATH -> TARGET`."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what is left as it is."""
 
     @property
     def fetch_bytes(self) -> int:

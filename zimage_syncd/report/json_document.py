@@ -55,6 +55,7 @@ def plan_fields(plan: Plan) -> dict[str, Any]:
         "needed_bytes": plan.needed_bytes,
         "free_bytes": plan.free_bytes,
         "links": list(plan.links),
+        "notes": list(plan.notes),
         "snapshots": [
             {
                 "snapshot": str(snapshot.manifest.key),

@@ -27,11 +27,12 @@ def _lines(plan: Plan, *, every_entry: bool) -> Iterator[str]:
         yield from _snapshot(snapshot, every_entry=every_entry)
     for link in plan.links:
         yield f"link {link}"
+    yield from plan.notes
     disk = f"needs {size(plan.needed_bytes)} of disk, {size(plan.free_bytes)} are free"
     yield f"{size(plan.fetch_bytes)} to fetch; {disk}"
     if not plan.fits:
         yield "the disk cannot take it: a restore would be refused"
-    if not plan.snapshots:
+    if not plan.snapshots and not plan.notes:
         yield "nothing to restore: no store holds a snapshot yet"
     elif all(snapshot.is_empty for snapshot in plan.snapshots) and not plan.links:
         yield "nothing to do: everything is there and right"

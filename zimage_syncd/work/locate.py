@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from zimage_syncd.model.failures import SnapshotIncomplete, SnapshotMissing
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import Incomplete, LayoutName, LocalSnapshot, SnapshotKey
+from zimage_syncd.model.snapshot import Incomplete, LocalSnapshot
 from zimage_syncd.work.site import Site
-
-_ONE_DIRECTORY = frozenset({LayoutName.MODELSCOPE_LEGACY, LayoutName.MODELSCOPE_HUB_LEGACY})
-"""Layouts in which all revisions of a repository lie in the same place."""
+from zimage_syncd.work.superseded import superseded
 
 
 def locate(site: Site, selection: Selection) -> str:
@@ -48,22 +44,9 @@ def lacking(site: Site) -> tuple[str, ...]:
     if not site.repos and not recorded:
         return () if found else ("any repository",)
     missing = [str(repo) for repo in site.repos if repo not in repos]
-    present = {item.key for item in local}
-    # An unfinished download stands for what was there before only where it is in the same place.
-    standing = {key for key in present if key in found or key.layout in _ONE_DIRECTORY}
-    gone = {key for key in recorded if key not in present and not is_superseded(key, standing)}
-    short = [key for key in recorded if key in gone or (key in present and key not in found)]
+    no_loss = found | superseded(recorded, local, site.is_written)
+    short = [key for key in recorded if key not in no_loss]
     return (*missing, *(str(key) for key in short if str(key.repo) not in missing))
-
-
-def is_superseded(key: SnapshotKey, local: Collection[SnapshotKey]) -> bool:
-    """Whether a recorded snapshot is gone and another one of its repository is there: a clean-up, or a newer revision.
-
-    Args:
-        key: of the recorded one.
-        local: of those that may stand for it.
-    """
-    return key not in local and any((other.layout, other.repo) == (key.layout, key.repo) for other in local)
 
 
 def _reasons(snapshot: LocalSnapshot) -> str:

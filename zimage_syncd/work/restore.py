@@ -68,7 +68,9 @@ def restore(
         results.append(_restore_one(site, sources, resort, snapshot, later, so_far))
     elapsed_s = site.clock.monotonic_s() - started_s
     asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
-    notes = () if results else (f"no store holds a snapshot yet: asked {asked}",)
+    notes = prepared.plan.notes
+    if not results and not notes:
+        notes = (f"no store holds a snapshot yet: asked {asked}",)
     return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(so_far.findings), notes)
 
 

@@ -23,6 +23,7 @@ from zimage_syncd.work.last_resort import LastResort
 from zimage_syncd.work.look import Depth
 from zimage_syncd.work.site import Site
 from zimage_syncd.work.space import needed_bytes, with_spare
+from zimage_syncd.work.superseded import ONE_DIRECTORY, superseded
 
 _OWN_FILES = frozenset({LinkMode.COPY, LinkMode.REFLINK, LinkMode.HARDLINK})
 """Modes in which payload outlives the store that it came from."""
@@ -82,6 +83,8 @@ def plan_restore(
     foreseen = Foreseen(site.disk, site.shelf, site.cancel.check)
     snapshots, needed = [], 0
     newest_first = _newest_first(site, choice.chosen)
+    held = _held(site, newest_first, choice.newest) if selection == Selection() else {}
+    newest_first = [chosen for chosen in newest_first if chosen.manifest.key not in held]
     for chosen in newest_first:
         snapshot = _planned(site, sources, chosen)
         actions: Iterable[Action] = snapshot.actions
@@ -93,7 +96,7 @@ def plan_restore(
         needed += needed_bytes(site, snapshot.actions.changes(), linked=snapshot.links_payload or shares)
         snapshots.append(foreseen.counted(snapshot, shares=shares))
     plan = Plan(tuple(snapshots), with_spare(needed), site.disk.free_bytes())
-    return Prepared(plan, choice.findings)
+    return Prepared(replace(plan, notes=tuple(held.values())), choice.findings)
 
 
 def _planned(site: Site, sources: Sequence[RestoreSource], chosen: Chosen) -> SnapshotPlan:
@@ -125,6 +128,24 @@ def _newest_first(site: Site, chosen: Sequence[Chosen]) -> list[Chosen]:
         if known is None or item.created_at > known.created_at:
             newest[place] = item
     return sorted(newest.values(), key=lambda item: item.created_at, reverse=True)
+
+
+def _held(site: Site, chosen: Sequence[Chosen], newest: Mapping[SnapshotKey, str]) -> dict[SnapshotKey, str]:
+    """What is not put over another revision that nobody has a copy of, with a sentence that says so."""
+    keys = [item.manifest.key for item in chosen if item.manifest.key.layout in ONE_DIRECTORY]
+    if not keys:
+        return {}
+    local = site.survey().snapshots
+    saved = {*newest, *site.shelf.keys()}
+    held = {}
+    for key in sorted(superseded(keys, local, site.is_written)):
+        there = next(item.key for item in local if (item.key.layout, item.key.repo) == (key.layout, key.repo))
+        if there not in saved:
+            held[key] = (
+                f"{there} stays, since no store has it, and {key} would take its place: to have that one back, "
+                f"run `zimage-syncd restore {key.repo} --revision {key.revision}`"
+            )
+    return held
 
 
 def _check_mode(source: SnapshotSource, mode: LinkMode) -> None:

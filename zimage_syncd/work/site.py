@@ -79,6 +79,8 @@ class Site:
     """What keeps other hosts away; confirmed before anything is published."""
     pullers: Pullers = field(default_factory=Alone)
     """Other processes that fetch."""
+    is_written: Callable[[], bool] = lambda: False
+    """Whether some process has a file of the cache open for writing, as a download does."""
     begin_thread: Callable[[], None] = lambda: None
     """Called at the start of each thread that verifies; lowers its priority where nobody waits for the job."""
 

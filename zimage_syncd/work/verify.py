@@ -21,13 +21,13 @@ from zimage_syncd.ports import ChunkSource, SnapshotSource
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.last_good import stored
 from zimage_syncd.work.last_resort import LastResort
-from zimage_syncd.work.locate import is_superseded
 from zimage_syncd.work.look import Depth, unseen_root
 from zimage_syncd.work.mended import mended
 from zimage_syncd.work.names import Names
 from zimage_syncd.work.permissions import for_its_mode, open_up
 from zimage_syncd.work.site import Site, Survey, selects
 from zimage_syncd.work.space import check_space, needed_bytes, with_spare
+from zimage_syncd.work.superseded import superseded
 from zimage_syncd.work.unrecorded import check_unrecorded
 
 
@@ -117,11 +117,11 @@ def _is_hidden(site: Site, survey: Survey, key: SnapshotKey) -> bool:
 def _keys(
     site: Site, selection: Selection, survey: Survey, local: dict[SnapshotKey, LocalSnapshot]
 ) -> list[SnapshotKey]:
-    known = set(local) | set(site.shelf.keys())
-    keys = []
-    for key in sorted(known):
+    recorded = site.shelf.keys()
+    keys, known = [], set(local) | set(recorded)
+    for key in sorted(known - superseded(recorded, local.values(), site.is_written)):
         names = local[key].names if key in local else ()
-        if not selects(selection, key, names, site.repos) or is_superseded(key, local):
+        if not selects(selection, key, names, site.repos):
             continue
         if selection.snapshot_id is not None:
             manifest = site.shelf.load(key)
