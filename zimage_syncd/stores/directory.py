@@ -79,7 +79,8 @@ class DirectoryStore:
             _opened(path) as descriptor,
             open(descriptor, "rb", closefd=False) as file,
         ):
-            data = file.read(max_bytes + 1)
+            # Not `read(max_bytes + 1)`, which asks for as much memory at once.
+            data = file.read(min(os.fstat(descriptor).st_size, max_bytes) + 1)
         if len(data) > max_bytes:
             raise StoreBroken(path, f"is larger than the expected {max_bytes} bytes")
         return data
