@@ -21,6 +21,17 @@ from tests.support.loop_disk import LoopDisk
 from tests.support.machine import Machine
 from tests.support.tiny_safetensors import pipeline_files
 
+ONLY_BACKUPS = """log = "json"
+[health]
+after = []
+[verify]
+quick = ""
+deep = ""
+[backup]
+to = ["bucket"]
+settle_s = 1
+"""
+"""What changes lead to, and nothing that the clock starts."""
 SOON_S = 15
 """Less than the 20 s after which the clock looks by itself."""
 
@@ -260,8 +271,7 @@ def test_a_cache_that_somebody_deletes_comes_back_when_it_has_settled(
     machine: Machine, daemon: Callable[[], Daemon], delete: Callable[[Path], None]
 ) -> None:
     """It took until the next verification of the clock."""
-    options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
-    machine.write_config(f"{options}settle_s = 1\n")
+    machine.write_config(ONLY_BACKUPS)
     machine.fill()
     machine.run("backup")
     before = listing(machine.cache / "hub")
@@ -283,8 +293,7 @@ def test_a_newer_revision_in_the_same_directory_is_backed_up_and_not_undone(
     machine: Machine, daemon: Callable[[], Daemon]
 ) -> None:
     """ModelScope's older layout has one directory for all revisions: at a start the recorded one was put back."""
-    options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
-    machine.write_config(f"{options}settle_s = 1\n")
+    machine.write_config(ONLY_BACKUPS)
     base = machine.cache / "models/org/older"
     for revision in ("v1", "v2"):
         for name, data in {**pipeline_files(), "README.md": revision.encode()}.items():
@@ -304,8 +313,7 @@ def test_a_newer_revision_in_the_same_directory_is_backed_up_and_not_undone(
 def test_a_reference_and_a_name_that_are_deleted_come_back_when_the_cache_has_settled(
     machine: Machine, daemon: Callable[[], Daemon]
 ) -> None:
-    options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
-    machine.write_config(f"{options}settle_s = 1\n")
+    machine.write_config(ONLY_BACKUPS)
     machine.fill()
     running = daemon()
     running.wait_until(lambda: any(line["action"] == "backed up" for line in running.events("snapshot")))
@@ -335,8 +343,7 @@ def test_an_unfinished_download_does_not_stand_for_a_snapshot_that_was_lost(
 
 
 def test_a_cache_that_is_empty_and_stays_so_is_looked_at_once(machine: Machine, daemon: Callable[[], Daemon]) -> None:
-    options = 'log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n[backup]\nto = ["bucket"]\n'
-    machine.write_config(f"{options}settle_s = 1\n")
+    machine.write_config(ONLY_BACKUPS)
     machine.fill()
     running = daemon()
     running.wait_until(lambda: any(line["action"] == "backed up" for line in running.events("snapshot")))

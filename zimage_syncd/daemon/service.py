@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
+from functools import partial
 
 from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.heartbeat import Heartbeat
@@ -95,8 +96,8 @@ class Service:
         self._claim = claim
         self._reloader = Reloader(self._reload)
         self._heartbeat = Heartbeat(manager, pulse.alive, self._doing)
-        jobs: dict[str, Callable[[], None]] = {name: self._scheduled(name) for name in (*duties.jobs, BACKUP, PROVE)}
-        acts = {CYCLE: self._cycle, **jobs}
+        acts: dict[str, Callable[[], None]] = {name: partial(self._do, name) for name in (*duties.jobs, PROVE)}
+        acts |= {CYCLE: self._cycle, BACKUP: self._back_up}
         self._runner = Runner({name: self._watched(name, act) for name, act in acts.items()}, log, duties.rest)
         self._is_ready = False
         self._plans = ""
@@ -276,46 +277,48 @@ class Service:
             self._log.info("the cache was deleted")
             self._cycle()
 
-    def _backed_up(self, report: Report) -> None:
-        if report.failed or _may_pass(report):
+    def _back_up(self) -> None:
+        """Asks for another one, soon or after a while, where this one could not be made."""
+        try:
+            self._mend_loss()
+            self._do(BACKUP)
+        except DataDiskInUse:
+            self._watching.failed()  # the other host may keep the disk for days
+            raise
+        except (Stopped, CacheBusy):
+            self._watching.put_off()
+            raise
+        except Failure:
             self._watching.failed()
-        if self._losses.heard(report):
-            self._runner.submit(_QUICK)
+            raise
 
-    def _scheduled(self, name: str) -> Callable[[], None]:
-        def act() -> None:
-            began_at = self._clock.now()
-            job = self._duties.jobs.get(name)
-            if job is None:
-                return  # asked for before a reload, by which it is not configured any more
-            try:
-                if name == BACKUP:
-                    self._mend_loss()
-                report = told(job)
-            except DataDiskInUse:
-                if name == BACKUP:
-                    self._watching.failed()  # the other host may keep the disk for days
-                raise
-            except (Stopped, CacheBusy):
-                if name == BACKUP:
-                    self._watching.put_off()
-                raise  # it did not run, so it stays due
-            except Failure:
-                if name == BACKUP:
-                    self._watching.failed()
-                self._duties.last_runs.set(name, began_at)
-                raise
-            if name == BACKUP:
-                self._backed_up(report)
-            if report.snapshots:
-                self._is_empty = False
+    def _do(self, name: str) -> None:
+        job = self._duties.jobs.get(name)
+        if job is None:
+            return  # asked for before a reload, by which it is not configured any more
+        began_at = self._clock.now()
+        try:
+            report = told(job)
+        except (Stopped, CacheBusy):
+            raise  # it did not run, so it stays due
+        except Failure:
             self._duties.last_runs.set(name, began_at)
-            self._duties.last_runs.done(name, began_at)
-            if name == PROVE:
-                self._owed_check.ended(report)
-            self._journal.tell(report)
+            raise
+        self._duties.last_runs.set(name, began_at)
+        self._duties.last_runs.done(name, began_at)
+        self._heard(name, report)
+        self._journal.tell(report)
 
-        return act
+    def _heard(self, name: str, report: Report) -> None:
+        """What follows from what a job found."""
+        if report.snapshots:
+            self._is_empty = False
+        if name == PROVE:
+            self._owed_check.ended(report)
+        if name == BACKUP and (report.failed or _may_pass(report)):
+            self._watching.failed()
+        if name == BACKUP and self._losses.heard(report):
+            self._runner.submit(_QUICK)
 
 
 def _may_pass(report: Report) -> bool:
