@@ -70,40 +70,98 @@ def choose(
         Failure: no store could be asked; the first one's failure.
         NotInStore: the stores were asked, and none has anything that is meant.
     """
-    chosen: dict[str, Chosen] = {}
-    findings: list[Finding] = []
-    failures: list[Failure] = []
-    seen: set[SnapshotKey] = set()
-    newest: dict[SnapshotKey, str] = {}
-    for source in sources if records is None else (*sources, records):
-        if source is records and not _lacking(chosen, selection, repos, failures, findings):
-            continue
+    choosing = _Choosing(selection, repos, on_bytes)
+    for source in sources:
+        choosing.ask(source)
+    if records is not None and choosing.lacks():
+        choosing.ask(records)
+    if not choosing.chosen and may_be_nothing and not choosing.findings and _unused(sources, choosing.failures):
+        return Choice((), {}, ())
+    if not choosing.chosen:
+        choosing.refuse(sources, hubs=records is not None)
+    return choosing.choice()
+
+
+class _Choosing:
+    """What was chosen so far, the nearest store first.
+
+    Args:
+        selection: what a person named.
+        repos: what must be present, where the selection names no repository.
+        on_bytes: is told of bytes that are hashed.
+    """
+
+    def __init__(self, selection: Selection, repos: tuple[RepoId, ...], on_bytes: OnBytes) -> None:
+        self._selection = selection
+        self._repos = repos
+        self._on_bytes = on_bytes
+        self._seen: set[SnapshotKey] = set()
+        self._newest: dict[SnapshotKey, str] = {}
+        self.chosen: dict[str, Chosen] = {}
+        """By the manifest's id."""
+        self.findings: list[Finding] = []
+        """Manifests that cannot be trusted."""
+        self.failures: list[Failure] = []
+        """Of stores that could not be asked."""
+
+    def ask(self, source: SnapshotSource) -> None:
+        """Takes from a store what no nearer one has."""
         try:
             stored = source.snapshots()
         except Failure as failure:
-            failures.append(failure)
-            continue
+            self.failures.append(failure)
+            return
         for item in stored:
-            newest.setdefault(SnapshotKey(item.layout, item.repo, item.name), item.manifest_id)
-        for candidate in _meant(source, stored, selection, repos):
+            self._newest.setdefault(SnapshotKey(item.layout, item.repo, item.name), item.manifest_id)
+        for candidate in _meant(source, stored, self._selection, self._repos):
             place = SnapshotKey(candidate.layout, candidate.repo, candidate.name)
-            if place in seen:
+            if place in self._seen:
                 continue
-            manifest = _manifest(source, candidate, findings, on_bytes)
+            manifest = _manifest(source, candidate, self.findings, self._on_bytes)
             if manifest is not None:
-                seen.add(place)
-                newest[place] = manifest.id
-                chosen.setdefault(manifest.id, Chosen(manifest, source, candidate.created_at))
-    if not chosen and may_be_nothing and not findings and _unused(sources, failures):
-        return Choice((), {}, ())
-    if not chosen:
-        _nothing(sources, selection, repos, failures, findings, hubs=records is not None)
-    # A store that nothing was backed up to yet is no trouble where another one has everything.
-    findings.extend(finding_of(failure) for failure in failures if not isinstance(failure, NotAnArchive))
-    if selection.repo is None:
-        present = {item.manifest.key.repo for item in chosen.values()}
-        findings.extend(finding_of(NotInStore(str(repo))) for repo in repos if repo not in present)
-    return Choice(tuple(sorted(chosen.values(), key=lambda item: item.manifest.key)), newest, tuple(findings))
+                self._seen.add(place)
+                self._newest[place] = manifest.id
+                self.chosen.setdefault(manifest.id, Chosen(manifest, source, candidate.created_at))
+
+    def lacks(self) -> bool:
+        """Whether something that is meant may still be missing."""
+        wanted = self._repos if self._selection.repo is None else (self._selection.repo,)
+        return not self.chosen or bool(self.failures or self.findings) or bool(self._absent(wanted))
+
+    def choice(self) -> Choice:
+        """What it came to."""
+        # A store that nothing was backed up to yet is no trouble where another one has everything.
+        troubles = [finding_of(failure) for failure in self.failures if not isinstance(failure, NotAnArchive)]
+        wanted = self._repos if self._selection.repo is None else ()
+        absent = [finding_of(NotInStore(str(repo))) for repo in self._absent(wanted)]
+        chosen = sorted(self.chosen.values(), key=lambda item: item.manifest.key)
+        return Choice(tuple(chosen), self._newest, (*self.findings, *troubles, *absent))
+
+    def refuse(self, sources: Sequence[SnapshotSource], *, hubs: bool) -> None:
+        """Says why nothing was chosen; `hubs` may give what a manifest describes.
+
+        Raises:
+            Failure: as `choose`.
+        """
+        empty = hubs and all(isinstance(failure, NotAnArchive) for failure in self.failures)
+        if self.failures and len(self.failures) == len(sources) and not empty:
+            raise self.failures[0]
+        selection = self._selection
+        wanted = str(selection.repo) if selection.repo is not None else ", ".join(map(str, self._repos))
+        wanted = " ".join([wanted or "any snapshot", *_narrowed(selection)])
+        asked = ", ".join(source.name for source in sources)
+        trouble = "; ".join(str(failure) for failure in self.failures)
+        trouble = trouble or "; ".join(f"{finding.problem.title}: {finding.subject}" for finding in self.findings)
+        detail = f"asked {asked}" if asked else "no store is configured"
+        if hubs:
+            detail += f", {_NO_RECORD}"
+        if not sources:
+            raise SnapshotMissing(wanted, detail)
+        raise NotInStore(wanted, f"{detail}; {trouble}" if trouble else detail)
+
+    def _absent(self, wanted: Sequence[RepoId]) -> list[RepoId]:
+        present = {item.manifest.key.repo for item in self.chosen.values()}
+        return [repo for repo in wanted if repo not in present]
 
 
 def _unused(sources: Sequence[SnapshotSource], failures: Sequence[Failure]) -> bool:
@@ -113,19 +171,6 @@ def _unused(sources: Sequence[SnapshotSource], failures: Sequence[Failure]) -> b
     """
     trees = any(LinkMode.SYMLINK in source.modes() for source in sources)
     return bool(sources) and not trees and all(isinstance(failure, NotAnArchive) for failure in failures)
-
-
-def _lacking(
-    chosen: dict[str, Chosen],
-    selection: Selection,
-    repos: tuple[RepoId, ...],
-    failures: list[Failure],
-    findings: list[Finding],
-) -> bool:
-    """Whether something that is meant may still be missing."""
-    present = {item.manifest.key.repo for item in chosen.values()}
-    wanted = repos if selection.repo is None else (selection.repo,)
-    return not chosen or bool(failures or findings) or any(repo not in present for repo in wanted)
 
 
 def _meant(
@@ -170,31 +215,6 @@ def _finding_in(source: SnapshotSource, failure: Failure) -> Finding:
 
 def _older(old: StoredSnapshot, stored: StoredSnapshot) -> bool:
     return old.sequence < stored.sequence and old.manifest_id != stored.manifest_id
-
-
-def _nothing(
-    sources: Sequence[SnapshotSource],
-    selection: Selection,
-    repos: tuple[RepoId, ...],
-    failures: list[Failure],
-    findings: list[Finding],
-    *,
-    hubs: bool,
-) -> None:
-    empty = hubs and all(isinstance(failure, NotAnArchive) for failure in failures)
-    if failures and len(failures) == len(sources) and not empty:
-        raise failures[0]
-    wanted = str(selection.repo) if selection.repo is not None else ", ".join(str(repo) for repo in repos)
-    wanted = " ".join([wanted or "any snapshot", *_narrowed(selection)])
-    asked = ", ".join(source.name for source in sources)
-    trouble = "; ".join(str(failure) for failure in failures)
-    trouble = trouble or "; ".join(f"{finding.problem.title}: {finding.subject}" for finding in findings)
-    detail = f"asked {asked}" if asked else "no store is configured"
-    if hubs:
-        detail += f", {_NO_RECORD}"
-    if not sources:
-        raise SnapshotMissing(wanted, detail)
-    raise NotInStore(wanted, f"{detail}; {trouble}" if trouble else detail)
 
 
 def _narrowed(selection: Selection) -> list[str]:
