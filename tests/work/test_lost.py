@@ -138,6 +138,15 @@ def test_a_reference_that_means_another_commit_now_is_no_loss(bench: Bench, arch
     assert (report.exit_code, [result.detail for result in report.snapshots]) == (0, [f"to bucket as {COMMIT}"])
 
 
+def test_a_tag_that_only_another_cache_had_is_no_loss(bench: Bench, archive: ObjectArchive) -> None:
+    base = hf_snapshot(bench.root, FILES, refs=("main", "v1.0"))
+    back_up(bench, archive)
+    shutil.rmtree(bench.shelf.directory)  # as the first time on a disk of its own
+    (base / "refs/v1.0").unlink()
+    assert back_up(bench, archive).exit_code == 0
+    assert {item.name for item in archive.snapshots()} == {"main", "v1.0"}
+
+
 def test_a_tag_that_a_person_removed_is_recorded_so_when_it_is_asked_for(bench: Bench, archive: ObjectArchive) -> None:
     base = hf_snapshot(bench.root, FILES, refs=("main", "v1.0"))
     back_up(bench, archive)

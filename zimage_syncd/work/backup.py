@@ -20,7 +20,7 @@ from zimage_syncd.recording import record
 from zimage_syncd.report.words import size
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.carry import send_references
-from zimage_syncd.work.last_good import last_good
+from zimage_syncd.work.last_good import stored
 from zimage_syncd.work.lost import lost_entries, lost_pointers
 from zimage_syncd.work.record import known_manifest
 from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
@@ -175,9 +175,11 @@ def _to_archive(
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             manifest = record(snapshot, lambda number, _file: digests.get(number))
-            recorded = last_good(site, snapshot.key, [archive])
+            own = site.shelf.load(snapshot.key)
+            recorded = own or stored([archive], snapshot.key)
             sent.findings.extend(refusals_of_change(manifest, recorded, accept_changed=accept_changed))
-            sent.findings.extend([] if accept_changed else lost_pointers(site, recorded))
+            # What another cache backed up to this archive may have tags that this one never had.
+            sent.findings.extend([] if accept_changed else lost_pointers(site, own))
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             return _publish(site, archive, snapshot, manifest, sent)

@@ -1,4 +1,4 @@
-"""The last good manifest of a snapshot: the data disk's own record, or what a store has where the disk has none."""
+"""The last good manifest of a snapshot where the data disk has no record of its own: what a store has."""
 
 from __future__ import annotations
 
@@ -8,18 +8,6 @@ from zimage_syncd.model.failures import Failure, Stopped
 from zimage_syncd.model.manifest import Manifest
 from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.ports import SnapshotSource
-from zimage_syncd.work.site import Site
-
-
-def last_good(site: Site, key: SnapshotKey, sources: Sequence[SnapshotSource]) -> Manifest | None:
-    """What a snapshot has to hold; None where nobody recorded it.
-
-    Args:
-        site: the cache.
-        key: exactly this snapshot.
-        sources: stores that are asked where the disk has no record; one that does not answer is passed over.
-    """
-    return site.shelf.load(key) or stored(sources, key)
 
 
 def stored(sources: Sequence[SnapshotSource], key: SnapshotKey) -> Manifest | None:
