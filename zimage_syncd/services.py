@@ -94,8 +94,9 @@ class CacheServices:
         with self.workshop.site("backup") as site:
             # Only now: an archive knows its owner's leftovers by the identity that the first use writes.
             archives = [self.workshop.archive(name) for name in self.config.backup.to]
+            recorded = {str(key) for key in site.shelf.keys()}  # noqa: SIM118 - a shelf is no mapping
             report = backup(site, archives, selection, accept_changed=accept_changed)
-        return self.keep(replace(report, findings=died(report.findings)) if settled else report)
+        return self.keep(replace(report, findings=died(report.findings, recorded)) if settled else report)
 
     def _require_disk(self) -> None:
         with self.workshop.looking():

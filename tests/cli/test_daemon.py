@@ -310,23 +310,22 @@ def test_a_newer_revision_in_the_same_directory_is_backed_up_and_not_undone(
     assert any("v2" in str(snapshot) for snapshot in stored)
 
 
-def test_a_reference_and_a_name_that_are_deleted_come_back_when_the_cache_has_settled(
-    machine: Machine, daemon: Callable[[], Daemon]
-) -> None:
+def test_weights_that_are_deleted_are_no_download_that_died(machine: Machine, daemon: Callable[[], Daemon]) -> None:
     machine.write_config(ONLY_BACKUPS)
     machine.fill()
     running = daemon()
     running.wait_until(lambda: any(line["action"] == "backed up" for line in running.events("snapshot")))
-    before = listing(machine.cache)
-    shutil.rmtree(machine.cache / "hub/models--org--name/refs")
-    (machine.cache / f"hub/models--org--name/snapshots/{COMMIT}/model_index.json").unlink()
-    running.wait_until(lambda: listing(machine.cache) == before)
-    running.wait_until(lambda: running.events("snapshot")[-1]["action"] == "unchanged")
+    directory = machine.cache / f"hub/models--org--name/snapshots/{COMMIT}"
+    next(directory.rglob("*.safetensors")).resolve().unlink()
+    running.wait_until(lambda: any(finding["job"] == "backup" for finding in running.events("finding")))
+    codes = {finding["code"] for finding in running.events("finding") if finding["job"] == "backup"}
+    assert codes == {"ZS201"}
     assert running.end() == 0
 
 
-def test_an_unfinished_download_does_not_stand_for_a_snapshot_that_was_lost(
-    machine: Machine, daemon: Callable[[], Daemon]
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_an_unfinished_download_stands_for_a_snapshot_that_is_gone_while_it_goes_on(
+    machine: Machine, daemon: Callable[[], Daemon], *, goes_on: bool
 ) -> None:
     machine.write_config('log = "json"\n[health]\nafter = []\n[verify]\nquick = ""\ndeep = ""\n')
     machine.fill()
@@ -336,10 +335,11 @@ def test_an_unfinished_download_does_not_stand_for_a_snapshot_that_was_lost(
     (base / "refs/main").write_text("f" * 40)
     (base / "snapshots" / ("f" * 40)).mkdir()
     (base / "blobs/abc.incomplete").write_bytes(b"half")
-    running = daemon()
-    assert running.wait_for_cycles(1)["cache"] == "partial"
-    assert (base / "snapshots" / COMMIT / "model_index.json").exists()
-    assert running.end() == 0
+    with (base / "blobs/abc.incomplete").open("ab") if goes_on else contextlib.nullcontext():
+        running = daemon()
+        assert running.wait_for_cycles(1)["cache"] == ("whole" if goes_on else "partial")
+        assert (base / "snapshots" / COMMIT / "model_index.json").exists() is not goes_on
+        assert running.end() == 0
 
 
 def test_a_cache_that_is_empty_and_stays_so_is_looked_at_once(machine: Machine, daemon: Callable[[], Daemon]) -> None:

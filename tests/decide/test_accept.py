@@ -44,8 +44,14 @@ GOOD = {"a": "one", "b": "two", "c": "one"}
 def test_names_that_lead_to_other_content_are_damage(
     names: dict[str, str], named: dict[str, problems.Problem], *, shared: bool
 ) -> None:
-    found = refusals_of_change(manifest(names, shared=shared), manifest(GOOD, shared=shared), accept_changed=True)
+    found = refusals_of_change(manifest(names, shared=shared), manifest(GOOD, shared=shared), accept_changed=False)
     assert {finding.subject.removeprefix(f"{SNAPSHOT}/"): finding.problem for finding in found} == named
+
+
+def test_what_is_gone_can_be_accepted_under_a_commit_and_other_content_cannot() -> None:
+    now = manifest({"a": "two", "b": "two"})
+    found = refusals_of_change(now, manifest(GOOD), accept_changed=True)
+    assert [(finding.subject, finding.problem) for finding in found] == [(f"{SNAPSHOT}/a", problems.FILE_DAMAGED)]
 
 
 def test_blobs_that_a_library_moved_into_its_shared_ones_are_no_change() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.caches import COMMIT, hf_snapshot, modelscope_snapshot
+from tests.support.caches import COMMIT, hf_snapshot, listing, modelscope_snapshot
 from tests.support.site import Bench
 from tests.support.tiny_safetensors import pipeline_files
 from zimage_syncd.model.path import RelPath
@@ -84,6 +84,15 @@ def test_what_is_there_is_not_gone_and_nobody_is_asked() -> None:
     assert superseded([here.key], [here, snapshot(LayoutName.HUGGINGFACE, "new", WHOLE)], never) == set()
 
 
+def test_who_writes_is_asked_once() -> None:
+    """It looks at every file of the cache."""
+    asked = []
+    gone = [SnapshotKey(LayoutName.HUGGINGFACE, REPO, f"old{number}") for number in range(3)]
+    local = [snapshot(LayoutName.HUGGINGFACE, f"new{number}", HALF) for number in range(3)]
+    assert superseded(gone, local, lambda: bool(asked.append(1))) == set()
+    assert len(asked) == 1
+
+
 def test_a_verification_tells_a_loss_from_a_clean_up_as_a_start_does(bench: Bench, archive: ObjectArchive) -> None:
     base = hf_snapshot(bench.root, pipeline_files())
     backup(bench.site(), [archive], ALL, accept_changed=False)
@@ -129,6 +138,30 @@ def test_no_restore_of_everything_takes_the_place_of_a_revision_that_nobody_has(
     report = restore(bench.site(), sources, Selection(RepoId(RepoType.MODEL, "org/older"), revision="v1"))
     assert [result.action for result in report.snapshots] == ["restored"]
     assert (base / "README.md").read_text() == "v1"
+
+
+def test_a_revision_that_a_store_lost_again_is_not_replaced(bench: Bench, archive: ObjectArchive) -> None:
+    base = older(bench.root, "v1")
+    backup(bench.site(), [archive], ALL, accept_changed=False)
+    bucket = bench.directory / "bucket"
+    shutil.copytree(bucket, bench.directory / "earlier")
+    older(bench.root, "v2")
+    backup(bench.site(), [archive], ALL, accept_changed=False)
+    shutil.rmtree(bucket)
+    (bench.directory / "earlier").rename(bucket)
+    assert restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], ALL).notes != ()
+    assert (base / "README.md").read_text() == "v2"
+
+
+def test_what_is_left_of_a_revision_gives_way_to_the_whole_one(bench: Bench, archive: ObjectArchive) -> None:
+    base = older(bench.root, "v1")
+    backup(bench.site(), [archive], ALL, accept_changed=False)
+    before = listing(bench.root)
+    (base / ".mv").unlink()  # which said what it is
+    shutil.rmtree(base / "vae")
+    report = restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], ALL)
+    assert [result.action for result in report.snapshots] == ["restored"]
+    assert listing(bench.root) == before
 
 
 def test_a_revision_that_a_store_has_gives_way_to_the_newest(bench: Bench, archive: ObjectArchive) -> None:

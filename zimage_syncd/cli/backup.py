@@ -10,7 +10,9 @@ from zimage_syncd.cli.session import Session
 
 @click.command(cls=Command)
 @selecting
-@click.option("--accept-changed", is_flag=True, help="The content of a mutable revision changed, and that is wanted.")
+@click.option(
+    "--accept-changed", is_flag=True, help="A mutable revision changed, or something is gone, and that is wanted."
+)
 @click.pass_obj
 def backup(
     session: Session,

@@ -12,7 +12,6 @@ from functools import partial
 from zimage_syncd.daemon.duties import Duties
 from zimage_syncd.daemon.heartbeat import Heartbeat
 from zimage_syncd.daemon.journal import Journal
-from zimage_syncd.daemon.losses import Losses
 from zimage_syncd.daemon.notify import ServiceManager
 from zimage_syncd.daemon.owed_check import PROVE, OwedCheck
 from zimage_syncd.daemon.pulse import Pulse
@@ -29,13 +28,12 @@ from zimage_syncd.model.verdict import Verdict
 from zimage_syncd.ports import Clock
 
 CYCLE = "cycle"
-_QUICK = "quick"
 _FIRST_START = "first start"
 _LOOK_AGAIN = "look again"
 _PROVE_AGAIN = "prove again"
 _NAMES = {
     CYCLE: "looking at disks and cache",
-    _QUICK: "quick verification",
+    "quick": "quick verification",
     "deep": "deep verification",
     BACKUP: "backup",
     PROVE: "health check",
@@ -108,7 +106,6 @@ class Service:
         """How long after the last cycle another one is tried; None: it needs none."""
         self._looked_s = clock.monotonic_s()
         self._owed_check = OwedCheck(duties.last_runs, clock)
-        self._losses = Losses()
         self._watching = self._watch_over(duties)
         self._timer = self._timed(duties)
 
@@ -317,8 +314,6 @@ class Service:
             self._owed_check.ended(report)
         if name == BACKUP and (report.failed or _may_pass(report)):
             self._watching.failed()
-        if name == BACKUP and self._losses.heard(report):
-            self._runner.submit(_QUICK)
 
 
 def _may_pass(report: Report) -> bool:

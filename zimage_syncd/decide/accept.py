@@ -12,13 +12,15 @@ from zimage_syncd.model import problems
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.path import resolve_link
 from zimage_syncd.model.report import Finding
-from zimage_syncd.model.snapshot import CannotTell, Complete, Incomplete, LayoutName, LocalSnapshot
+from zimage_syncd.model.snapshot import CannotTell, Complete, Incomplete, LayoutName, LocalSnapshot, RepoId
 
-IF_WANTED = "where that is wanted, `zimage-syncd backup --accept-changed` records it so"
-_GONE = "it was there in the last good snapshot and is gone"
-_GONE_FROM_REVISION = f"{_GONE}; {IF_WANTED}"
 _MAX_HOPS = 2
 """A snapshot's name → the repository's blob → a shared blob."""
+
+
+def if_wanted(repo: RepoId) -> str:
+    """What to do where something of a repository was removed on purpose."""
+    return f"where that is wanted, `zimage-syncd backup {repo} --accept-changed` records it so"
 
 
 def refusals_of_state(snapshot: LocalSnapshot) -> list[Finding]:
@@ -41,7 +43,8 @@ def refusals_of_change(manifest: Manifest, last_good: Manifest | None, *, accept
     Args:
         manifest: what was just recorded.
         last_good: what was recorded before for the same snapshot.
-        accept_changed: a person says that the change is wanted; means nothing under an immutable commit.
+        accept_changed: a person says that the change is wanted; under an immutable commit that can only mean that
+            something is gone.
     """
     if last_good is None:
         return []
@@ -49,19 +52,18 @@ def refusals_of_change(manifest: Manifest, last_good: Manifest | None, *, accept
     if accept_changed and not immutable:
         return []
     changed = problems.FILE_DAMAGED if immutable else problems.REVISION_CHANGED
-    leads_to = _targets(last_good)
+    led_to = set(_targets(last_good).values())
     then, now = _content(last_good), _content(manifest)
     findings: list[Finding] = []
     for paths in _by_entry(then):
         before = then[paths[0]]
-        lost = [path for path in paths if path not in now]
+        # What names lead to is judged by them: a library may keep it elsewhere, or a name may have become a copy.
+        lost = [path for path in paths if path not in now and path not in led_to and not accept_changed]
         other = [path for path in paths if path in now and now[path].sha256 != before.sha256]
         if before.path in other:
             lost, other = [], [before.path]  # what leads to it is named by that
-        # A blob to which no name leads any more is no part of the snapshot, though it may well be there.
-        unnamed = {leads_to[path] for path in lost if path in leads_to}
-        gone = _GONE if immutable else _GONE_FROM_REVISION
-        findings.extend(Finding(problems.FILE_MISSING, path, gone) for path in lost if path not in unnamed)
+        gone = f"it was there in the last good snapshot and is gone; {if_wanted(manifest.key.repo)}"
+        findings.extend(Finding(problems.FILE_MISSING, path, gone) for path in lost)
         for path in other:
             detail = f"the last good snapshot had sha256 {before.sha256}, found {now[path].sha256}"
             findings.append(Finding(changed, path, detail, _changed_chunks(before, now[path])))

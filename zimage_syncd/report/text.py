@@ -77,7 +77,7 @@ def _verdict(report: Report) -> str:
         mended = sum(finding.mended for finding in counted)
         words = f"{count(len(counted), 'problem')} found, {mended} mended"
     elif report.job is Job.RESTORE and not report.snapshots:
-        words = "nothing to restore: download a model, then run `zimage-syncd backup`"
+        words = "nothing was restored"
     elif report.job is Job.RESTORE and all(result.action == "unchanged" for result in report.snapshots):
         words = "nothing to do: everything is there and right"
     elif report.job is Job.RESTORE and any(result.linked_bytes for result in report.snapshots):

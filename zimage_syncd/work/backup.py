@@ -21,7 +21,7 @@ from zimage_syncd.report.words import size
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.carry import send_references
 from zimage_syncd.work.last_good import stored
-from zimage_syncd.work.lost import lost_entries, lost_pointers
+from zimage_syncd.work.lost import lost_references
 from zimage_syncd.work.record import known_manifest
 from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
 from zimage_syncd.work.site import Site, Survey
@@ -38,7 +38,7 @@ def backup(site: Site, archives: Sequence[Archive], selection: Selection, *, acc
         site: the cache.
         archives: where to.
         selection: which snapshots; without a repository every configured one, or all.
-        accept_changed: the content of a mutable revision changed, and that is wanted.
+        accept_changed: the content of a mutable revision changed, or something is gone, and that is wanted.
 
     Raises:
         SnapshotMissing, CacheEmpty: nothing in the cache is meant.
@@ -123,7 +123,6 @@ def _snapshot(
     """Backs one snapshot up to every archive; those that failed are added to `gave_up`, by name."""
     refusals = refusals_of_state(snapshot)
     if refusals:
-        refusals = lost_entries(site, site.shelf.load(snapshot.key)) or refusals
         findings.extend(refusals)
         return [_refused(snapshot, refusals)]
     results = []
@@ -139,7 +138,8 @@ def _snapshot(
             if isinstance(failure, STORE_TROUBLE):
                 gave_up.append(archive.name)
         results.append(_with_references(site, archive, snapshot, result))
-        findings.extend(finding for finding in sent.findings if finding not in findings)
+        told = set(findings)
+        findings.extend(finding for finding in sent.findings if finding not in told)
     return results
 
 
@@ -165,7 +165,7 @@ def _to_archive(
         known = known_manifest(site, snapshot)
         if known is not None and archive.holds(known, snapshot.names):
             if not site.shelf.renew(known):
-                sent.findings.extend([] if accept_changed else lost_pointers(site, site.shelf.load(snapshot.key)))
+                sent.findings.extend([] if accept_changed else lost_references(site, archive, snapshot))
                 if sent.findings:
                     return _refused(snapshot, sent.findings)
                 site.shelf.save(known)
@@ -175,11 +175,9 @@ def _to_archive(
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             manifest = record(snapshot, lambda number, _file: digests.get(number))
-            own = site.shelf.load(snapshot.key)
-            recorded = own or stored([archive], snapshot.key)
+            recorded = site.shelf.load(snapshot.key) or stored([archive], snapshot.key)
             sent.findings.extend(refusals_of_change(manifest, recorded, accept_changed=accept_changed))
-            # What another cache backed up to this archive may have tags that this one never had.
-            sent.findings.extend([] if accept_changed else lost_pointers(site, own))
+            sent.findings.extend([] if accept_changed else lost_references(site, archive, snapshot))
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             return _publish(site, archive, snapshot, manifest, sent)

@@ -1,56 +1,46 @@
-"""What was recorded of a snapshot and is gone: a verification brings it back, and no backup records less.
-
-A download that ended too soon looks alike, but nothing of it was recorded.
-"""
+"""References that are gone: a snapshot to which none leads any more is not found by its library."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from zimage_syncd.decide.accept import IF_WANTED
-from zimage_syncd.model import problems
-from zimage_syncd.model.manifest import Manifest, PointerEntry
-from zimage_syncd.model.plan import Keep
+from zimage_syncd.decide.accept import if_wanted
+from zimage_syncd.model.manifest import PointerEntry
+from zimage_syncd.model.plan import Link
 from zimage_syncd.model.report import Finding
-from zimage_syncd.ports import Absent
+from zimage_syncd.model.snapshot import LocalSnapshot
+from zimage_syncd.ports import Archive, Other
 from zimage_syncd.work.look import Depth
-from zimage_syncd.work.names import Names
 from zimage_syncd.work.site import Site
 
 
-def lost_pointers(site: Site, recorded: Manifest | None) -> list[Finding]:
-    """Pointers that are gone, damaged or out of reach; one that means another snapshot by now is none of these.
+def lost_references(site: Site, archive: Archive, snapshot: LocalSnapshot) -> list[Finding]:
+    """The references that this disk's own record of a snapshot has, where not one of them is left.
 
-    Args:
-        site: the cache.
-        recorded: the last good manifest; None where there is none.
+    Who removes some of several has a reason. One that means another snapshot by now, here or in the archive, was not
+    lost; nor was one in whose place there is a directory of others.
 
     Raises:
+        Failure: the archive cannot be asked, or a reference cannot be looked at.
         Stopped: somebody asked to stop.
     """
-    if recorded is None or not recorded.pointers:
-        return []
-    pointers = replace(recorded, entries=tuple(recorded.pointers))
-    actions = site.examiner(replace_dead_links=False).examine(pointers, Depth.QUICK)
-    return [
-        Finding(action.problem, action.entry.path, f"{action.reason}; {IF_WANTED}")
-        for action in actions.changes()
-        if not isinstance(action, Keep)
-    ]
-
-
-def lost_entries(site: Site, recorded: Manifest | None) -> list[Finding]:
-    """Files, links and pointers that are gone, and damaged pointers; arguments as those of `lost_pointers`.
-
-    Raises:
-        PathUnreadable, DiskError: an entry cannot be looked at.
-    """
+    key = snapshot.key
+    recorded = None if snapshot.names != (key.revision,) else site.shelf.load(key)
     if recorded is None:
         return []
-    names = Names(recorded)
-    gone = [
-        Finding(problems.FILE_MISSING, names.shown(entry.path), "it was there in the last good snapshot and is gone")
-        for entry in recorded.entries
-        if not isinstance(entry, PointerEntry) and isinstance(site.disk.look(entry.path), Absent)
+    names = {(item.layout, item.repo, item.name): item.manifest_id for item in archive.snapshots()}
+
+    def is_ours(entry: PointerEntry) -> bool:
+        _, found, name = entry.path.partition("/refs/")
+        return bool(found) and names.get((key.layout, key.repo, name), recorded.id) == recorded.id
+
+    references = tuple(filter(is_ours, recorded.pointers))
+    if not references:
+        return []
+    actions = site.examiner(replace_dead_links=False).examine(replace(recorded, entries=references), Depth.QUICK)
+    gone = [action for action in actions.changes() if isinstance(action, Link)]
+    return [
+        Finding(action.problem, action.entry.path, f"{action.reason}; no other one is left; {if_wanted(key.repo)}")
+        for action in gone
+        if not isinstance(site.disk.look(action.entry.path), Other)
     ]
-    return [*gone, *lost_pointers(site, recorded)]

@@ -70,7 +70,7 @@ def restore(
     asked = ", ".join(f"{item.source.name} ({item.source.describe()})" for item in sources)
     notes = prepared.plan.notes
     if not results and not notes:
-        notes = (f"no store holds a snapshot yet: asked {asked}",)
+        notes = (f"no store holds a snapshot yet: asked {asked}; download a model, then run `zimage-syncd backup`",)
     return Report(Job.RESTORE, started_at, elapsed_s, tuple(results), tuple(so_far.findings), notes)
 
 

@@ -15,7 +15,7 @@ from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import Action, Actions, Fetch, Keep, Link, LinkMode, Plan, Refuse, Repair, SnapshotPlan
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import SnapshotKey
+from zimage_syncd.model.snapshot import Incomplete, SnapshotKey
 from zimage_syncd.ports import SnapshotSource
 from zimage_syncd.work.choose import Chosen, choose
 from zimage_syncd.work.foreseen import Foreseen
@@ -136,13 +136,13 @@ def _held(site: Site, chosen: Sequence[Chosen], newest: Mapping[SnapshotKey, str
     if not keys:
         return {}
     local = site.survey().snapshots
-    saved = {*newest, *site.shelf.keys()}
     held = {}
     for key in sorted(superseded(keys, local, site.is_written)):
-        there = next(item.key for item in local if (item.key.layout, item.key.repo) == (key.layout, key.repo))
-        if there not in saved:
+        there = next(item for item in local if (item.key.layout, item.key.repo) == (key.layout, key.repo))
+        is_whole = not isinstance(there.completeness, Incomplete)
+        if there.key not in newest and (is_whole or site.is_written()):
             held[key] = (
-                f"{there} stays, since no store has it, and {key} would take its place: to have that one back, "
+                f"{there.key} stays, since no store has it, and {key} would take its place: to have that one back, "
                 f"run `zimage-syncd restore {key.repo} --revision {key.revision}`"
             )
     return held

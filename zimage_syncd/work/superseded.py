@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable
 
 from zimage_syncd.model.snapshot import Incomplete, LayoutName, LocalSnapshot, SnapshotKey
@@ -25,7 +26,8 @@ def superseded(
     """
     present = {snapshot.key for snapshot in local}
     gone = [key for key in keys if key not in present]
-    return frozenset(key for key in gone if any(_stands(snapshot, key, is_written) for snapshot in local))
+    asked_once = functools.cache(is_written)
+    return frozenset(key for key in gone if any(_stands(snapshot, key, asked_once) for snapshot in local))
 
 
 def _stands(snapshot: LocalSnapshot, gone: SnapshotKey, is_written: Callable[[], bool]) -> bool:
