@@ -100,3 +100,10 @@ def test_a_plan_as_data_has_the_same_numbers() -> None:
     (snapshot,) = fields["snapshots"]
     assert [action["action"] for action in snapshot["actions"]] == ["Keep", "Keep", "Fetch", "Repair", "Link"]
     assert snapshot["actions"][3]["chunks"] == (0,)
+
+
+def test_a_plan_of_nothing_but_a_sentence_says_no_more_than_that() -> None:
+    said = plan_text(Plan((), 0, 80, notes=("v2 stays",)), every_entry=False)
+    assert "v2 stays\n" in said
+    assert "nothing to restore\n" in said
+    assert "no store holds" in plan_text(Plan((), 0, 80), every_entry=False)

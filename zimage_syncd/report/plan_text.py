@@ -32,8 +32,8 @@ def _lines(plan: Plan, *, every_entry: bool) -> Iterator[str]:
     yield f"{size(plan.fetch_bytes)} to fetch; {disk}"
     if not plan.fits:
         yield "the disk cannot take it: a restore would be refused"
-    if not plan.snapshots and not plan.notes:
-        yield "nothing to restore: no store holds a snapshot yet"
+    if not plan.snapshots:
+        yield "nothing to restore" if plan.notes else "nothing to restore: no store holds a snapshot yet"
     elif all(snapshot.is_empty for snapshot in plan.snapshots) and not plan.links:
         yield "nothing to do: everything is there and right"
     yield "this was a dry run: nothing was written"
