@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from zimage_syncd.model.report import Report
 from zimage_syncd.model.selection import Selection
 from zimage_syncd.model.snapshot import RepoId, RepoType
 from zimage_syncd.stores.archive import ObjectArchive
+from zimage_syncd.stores.directory import DirectoryStore
 from zimage_syncd.work import names
 from zimage_syncd.work.backup import backup
 from zimage_syncd.work.restore import restore
@@ -83,7 +85,8 @@ def test_what_is_gone_is_named_and_not_recorded(
     report = back_up(bench, archive)
     assert [result.action for result in report.snapshots] == ["refused"]
     assert told(report) == findings
-    assert all("`zimage-syncd backup org/name --accept-changed`" in finding.detail for finding in report.findings)
+    command = f"`zimage-syncd backup org/name --layout huggingface --revision {COMMIT} --accept-changed`"
+    assert all(command in finding.detail for finding in report.findings)
     assert newest(archive) == stored
     assert all(finding.mended for finding in verify(bench.site(), [archive], ALL, deep=False, repair=True).findings)
     assert listing(bench.root) == before
@@ -132,6 +135,30 @@ def test_a_tag_of_several_is_removed_by_who_has_a_reason(bench: Bench, archive: 
     assert back_up(bench, archive).exit_code == 0
     assert verify(bench.site(), [archive], ALL, deep=False, repair=True).exit_code == 0
     assert os.listdir(base / "refs") == ["main"]
+
+
+def test_a_tag_is_removed_after_the_branch_has_moved(bench: Bench, archive: ObjectArchive) -> None:
+    base = hf_snapshot(bench.root, FILES, refs=("main", "v1.0"))
+    back_up(bench, archive)
+    (base / "refs/main").write_text(OTHER)
+    (base / "refs/v1.0").unlink()
+    assert back_up(bench, archive).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["empty directory", "file", "link"])
+def test_references_in_whose_place_is_something_else_are_not_removed_on_purpose(
+    bench: Bench, archive: ObjectArchive, kind: str
+) -> None:
+    base = hf_snapshot(bench.root, FILES)
+    back_up(bench, archive)
+    shutil.rmtree(base / "refs")
+    if kind == "file":
+        (base / "refs").write_text("")
+    elif kind == "link":
+        (base / "refs").symlink_to("/nowhere")
+    else:
+        (base / "refs/main").mkdir(parents=True)
+    assert [result.action for result in back_up(bench, archive).snapshots] == ["refused"]
 
 
 def test_a_reference_that_is_a_directory_of_others_now_is_no_loss(bench: Bench, archive: ObjectArchive) -> None:
@@ -209,6 +236,108 @@ def test_a_repository_that_cannot_be_looked_at_stops_no_other(bench: Bench, arch
     assert [result.action for result in report.snapshots] == ["refused", "backed up"]
 
 
+def test_every_name_that_the_archive_has_of_a_commit_comes_back(bench: Bench, archive: ObjectArchive) -> None:
+    """Somebody removed one of two; the archive has it still, with an older record of the same commit."""
+    base = hf_snapshot(bench.root, FILES, refs=("main", "v1.0"))
+    back_up(bench, archive)
+    before = listing(bench.root)
+    (base / "refs/main").unlink()
+    bench.clock.move(60)
+    assert [result.detail for result in back_up(bench, archive).snapshots] == ["to bucket as v1.0"]
+    shutil.rmtree(bench.root)
+    shutil.rmtree(bench.shelf.directory)
+    bench.root.mkdir()
+    sources = [RestoreSource(archive, LinkMode.AUTO)]
+    report = restore(bench.site(), sources, ALL)
+    assert (report.exit_code, [result.action for result in report.snapshots]) == (0, ["restored", "restored"])
+    assert listing(bench.root) == before
+    assert verify(bench.site(), [archive], ALL, deep=False, repair=True).exit_code == 0
+    assert [result.action for result in restore(bench.site(), sources, ALL).snapshots] == ["unchanged"]
+    assert back_up(bench, archive).exit_code == 0
+    assert len(set(newest(archive).values())) == 1
+
+
+def test_an_archive_that_lags_behind_does_not_make_a_loss_the_last_good_state(
+    bench: Bench, archive: ObjectArchive
+) -> None:
+    place = bench.directory / "second"
+    place.mkdir()
+    second = ObjectArchive("second", DirectoryStore(str(place), "o"), bench.clock, "o", bench.site().owns, "host")
+    base = hf_snapshot(bench.root, FILES)
+    backup(bench.site(), [archive, second], ALL, accept_changed=False)
+    extra = base / "snapshots" / COMMIT / "extra.txt"
+    extra.write_text("somebody's own")
+    back_up(bench, archive)  # the second one is away
+    extra.unlink()
+    for _ in range(2):
+        report = backup(bench.site(), [archive, second], ALL, accept_changed=False)
+        assert [result.action for result in report.snapshots] == ["refused", "refused"]
+    verify(bench.site(), [archive], ALL, deep=False, repair=True)
+    assert extra.read_text() == "somebody's own"
+
+
+def test_an_archives_record_of_the_same_commit_is_no_other_meaning(bench: Bench, archive: ObjectArchive) -> None:
+    """Another cache backed the commit up with a marker of its own."""
+    base = hf_snapshot(bench.root, FILES)
+    back_up(bench, archive)
+    other = Bench(bench.directory / "other", bench.clock)
+    theirs = hf_snapshot(other.root, FILES)
+    (theirs / f".no_exist/{COMMIT}").mkdir(parents=True, exist_ok=True)
+    (theirs / f".no_exist/{COMMIT}/adapter_config.json").touch()
+    bench.clock.move(60)
+    assert back_up(other, archive).exit_code == 0
+    (base / "refs/main").unlink()
+    assert told(back_up(bench, archive)) == {(problems.POINTER_MISSING, "refs/main")}
+
+
+def test_a_part_of_what_an_archive_has_from_somebody_else_does_not_take_its_place(
+    bench: Bench, archive: ObjectArchive
+) -> None:
+    hf_snapshot(bench.root, FILES)
+    back_up(bench, archive)
+    stored = newest(archive)
+    other = Bench(bench.directory / "other", bench.clock)
+    hf_snapshot(other.root, {name: data for name, data in FILES.items() if name != "README.md"}, trees=False)
+    for accept_changed in (False, True):
+        (finding,) = back_up(other, archive, accept_changed=accept_changed).findings
+        assert (finding.problem, finding.subject.endswith("README.md")) == (problems.FILE_MISSING, True)
+        assert "the archive has it, and this cache does not" in finding.detail
+    assert newest(archive) == stored
+
+
+def test_a_name_to_which_another_name_leads_is_missed(bench: Bench, archive: ObjectArchive) -> None:
+    directory = hf_snapshot(bench.root, FILES, trees=False) / "snapshots" / COMMIT
+    (directory / "a.bin").write_bytes(b"a")
+    (directory / "b.bin").symlink_to("a.bin")
+    back_up(bench, archive)
+    (directory / "a.bin").rename(directory / "b.bin")
+    assert told(back_up(bench, archive)) == {(problems.FILE_MISSING, f"snapshots/{COMMIT}/a.bin")}
+
+
+@pytest.mark.parametrize("text", [None, b"", b"\0" * 100, b"[]", b"\xff\xfe"])
+def test_a_list_that_cannot_be_understood_any_more_is_not_recorded(
+    bench: Bench, archive: ObjectArchive, text: bytes | None
+) -> None:
+    base = hf_snapshot(bench.root, FILES)
+    back_up(bench, archive)
+    before, place = listing(bench.root), base / f"trees/{COMMIT}.json"
+    place.unlink()
+    if text is not None:
+        place.write_bytes(text)
+    problem = problems.POINTER_MISSING if text is None else problems.POINTER_DAMAGED
+    assert told(back_up(bench, archive)) == {(problem, f"trees/{COMMIT}.json")}
+    verify(bench.site(), [archive], ALL, deep=False, repair=True)
+    assert listing(bench.root) == before
+
+
+def test_a_list_that_was_written_in_another_way_is_no_loss(bench: Bench, archive: ObjectArchive) -> None:
+    base = hf_snapshot(bench.root, FILES)
+    back_up(bench, archive)
+    place = base / f"trees/{COMMIT}.json"
+    place.write_text(json.dumps(json.loads(place.read_text()), indent=1))
+    assert back_up(bench, archive).exit_code == 0
+
+
 def test_a_file_that_is_gone_from_a_revision_that_may_move(bench: Bench, archive: ObjectArchive) -> None:
     base = modelscope_snapshot(bench.root, FILES)
     back_up(bench, archive)
@@ -216,7 +345,7 @@ def test_a_file_that_is_gone_from_a_revision_that_may_move(bench: Bench, archive
     (finding,) = back_up(bench, archive).findings
     assert finding.problem is problems.FILE_MISSING
     assert finding.subject == f"{base.relative_to(bench.root)}/README.md"
-    assert "backup org/name --accept-changed" in finding.detail
+    assert "backup org/name --layout modelscope --revision master --accept-changed" in finding.detail
     assert back_up(bench, archive, accept_changed=True).exit_code == 0
 
 

@@ -6,21 +6,23 @@ revision is a name that may move: whether a change is wanted, only a person or t
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from zimage_syncd.model import problems
 from zimage_syncd.model.manifest import FileEntry, Manifest
 from zimage_syncd.model.path import resolve_link
 from zimage_syncd.model.report import Finding
-from zimage_syncd.model.snapshot import CannotTell, Complete, Incomplete, LayoutName, LocalSnapshot, RepoId
+from zimage_syncd.model.snapshot import CannotTell, Complete, Incomplete, LayoutName, LocalSnapshot, SnapshotKey
 
 _MAX_HOPS = 2
 """A snapshot's name → the repository's blob → a shared blob."""
 
 
-def if_wanted(repo: RepoId) -> str:
-    """What to do where something of a repository was removed on purpose."""
-    return f"where that is wanted, `zimage-syncd backup {repo} --accept-changed` records it so"
+def if_wanted(key: SnapshotKey) -> str:
+    """What to do where something of a snapshot was removed on purpose: of this one alone."""
+    command = f"backup {key.repo} --layout {key.layout} --revision {shlex.quote(key.revision)} --accept-changed"
+    return f"where that is wanted, `zimage-syncd {command}` records it so"
 
 
 def refusals_of_state(snapshot: LocalSnapshot) -> list[Finding]:
@@ -37,7 +39,9 @@ def refusals_of_state(snapshot: LocalSnapshot) -> list[Finding]:
             return [Finding(problems.SNAPSHOT_INCOMPLETE, str(snapshot.key), reason) for reason in reasons]
 
 
-def refusals_of_change(manifest: Manifest, last_good: Manifest | None, *, accept_changed: bool) -> list[Finding]:
+def refusals_of_change(
+    manifest: Manifest, last_good: Manifest | None, *, accept_changed: bool, is_own: bool = True
+) -> list[Finding]:
     """Why new content may not follow the last good one; empty where it may.
 
     Args:
@@ -45,6 +49,8 @@ def refusals_of_change(manifest: Manifest, last_good: Manifest | None, *, accept
         last_good: what was recorded before for the same snapshot.
         accept_changed: a person says that the change is wanted; under an immutable commit that can only mean that
             something is gone.
+        is_own: whether it was recorded on this disk; otherwise an archive has it from somebody who may have more than
+            this cache ever had, and shall not lose it.
     """
     if last_good is None:
         return []
@@ -52,17 +58,19 @@ def refusals_of_change(manifest: Manifest, last_good: Manifest | None, *, accept
     if accept_changed and not immutable:
         return []
     changed = problems.FILE_DAMAGED if immutable else problems.REVISION_CHANGED
-    led_to = set(_targets(last_good).values())
+    blobs = {path for path in _targets(last_good).values() if immutable and "/snapshots/" not in path}
     then, now = _content(last_good), _content(manifest)
     findings: list[Finding] = []
     for paths in _by_entry(then):
         before = then[paths[0]]
-        # What names lead to is judged by them: a library may keep it elsewhere, or a name may have become a copy.
-        lost = [path for path in paths if path not in now and path not in led_to and not accept_changed]
+        # A blob is judged by the names that lead to it: a library may keep it elsewhere, or have made copies.
+        lost = [path for path in paths if path not in now and path not in blobs and not (accept_changed and is_own)]
         other = [path for path in paths if path in now and now[path].sha256 != before.sha256]
         if before.path in other:
             lost, other = [], [before.path]  # what leads to it is named by that
-        gone = f"it was there in the last good snapshot and is gone; {if_wanted(manifest.key.repo)}"
+        gone = f"it was there in the last good snapshot and is gone; {if_wanted(manifest.key)}"
+        if not is_own:
+            gone = f"the archive has it, and this cache does not: `zimage-syncd restore {manifest.key.repo}` brings it"
         findings.extend(Finding(problems.FILE_MISSING, path, gone) for path in lost)
         for path in other:
             detail = f"the last good snapshot had sha256 {before.sha256}, found {now[path].sha256}"

@@ -38,6 +38,11 @@ def is_damaged_list(found: bytes, recorded: str) -> bool:
     return version is None or version == _version(recorded.encode())
 
 
+def is_list(text: bytes) -> bool:
+    """Whether a text may be a list of some version."""
+    return _version(text) is not None
+
+
 def _version(text: bytes) -> object:
     try:
         document = json.loads(text)

@@ -21,7 +21,7 @@ from zimage_syncd.report.words import size
 from zimage_syncd.work.apply import finding_of
 from zimage_syncd.work.carry import send_references
 from zimage_syncd.work.last_good import stored
-from zimage_syncd.work.lost import lost_references
+from zimage_syncd.work.lost import lost_pointers
 from zimage_syncd.work.record import known_manifest
 from zimage_syncd.work.send import STORE_TROUBLE, Sent, digests_of, expected_hex, knows_sha256, upload_missing
 from zimage_syncd.work.site import Site, Survey
@@ -165,7 +165,8 @@ def _to_archive(
         known = known_manifest(site, snapshot)
         if known is not None and archive.holds(known, snapshot.names):
             if not site.shelf.renew(known):
-                sent.findings.extend([] if accept_changed else lost_references(site, archive, snapshot))
+                recorded = site.shelf.load(snapshot.key)
+                sent.findings.extend(_refusals(site, archive, snapshot, known, recorded, accept_changed=accept_changed))
                 if sent.findings:
                     return _refused(snapshot, sent.findings)
                 site.shelf.save(known)
@@ -175,14 +176,30 @@ def _to_archive(
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             manifest = record(snapshot, lambda number, _file: digests.get(number))
-            recorded = site.shelf.load(snapshot.key) or stored([archive], snapshot.key)
-            sent.findings.extend(refusals_of_change(manifest, recorded, accept_changed=accept_changed))
-            sent.findings.extend([] if accept_changed else lost_references(site, archive, snapshot))
+            recorded = site.shelf.load(snapshot.key)
+            sent.findings.extend(_refusals(site, archive, snapshot, manifest, recorded, accept_changed=accept_changed))
+            if recorded is None:
+                theirs = stored([archive], snapshot.key)
+                sent.findings.extend(refusals_of_change(manifest, theirs, accept_changed=accept_changed, is_own=False))
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             return _publish(site, archive, snapshot, manifest, sent)
     finally:
         site.monitor.finish()
+
+
+def _refusals(
+    site: Site,
+    archive: Archive,
+    snapshot: LocalSnapshot,
+    manifest: Manifest,
+    recorded: Manifest | None,
+    *,
+    accept_changed: bool,
+) -> list[Finding]:
+    """What a snapshot had by this disk's own record and has not any more, or not so."""
+    changed = refusals_of_change(manifest, recorded, accept_changed=accept_changed)
+    return changed if accept_changed else [*changed, *lost_pointers(site, archive, snapshot, recorded)]
 
 
 def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: Sent) -> SnapshotResult:

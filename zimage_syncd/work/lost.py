@@ -1,46 +1,84 @@
-"""References that are gone: a snapshot to which none leads any more is not found by its library."""
+"""Pointers that are gone: a snapshot to which no reference leads is not found by its library."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 from zimage_syncd.decide.accept import if_wanted
-from zimage_syncd.model.manifest import PointerEntry
-from zimage_syncd.model.plan import Link
+from zimage_syncd.decide.damage import is_list
+from zimage_syncd.model import problems
+from zimage_syncd.model.manifest import Manifest, PointerEntry
+from zimage_syncd.model.plan import Action, Keep
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.snapshot import LocalSnapshot
-from zimage_syncd.ports import Archive, Other
+from zimage_syncd.ports import Absent, Archive
 from zimage_syncd.work.look import Depth
 from zimage_syncd.work.site import Site
 
 
-def lost_references(site: Site, archive: Archive, snapshot: LocalSnapshot) -> list[Finding]:
-    """The references that this disk's own record of a snapshot has, where not one of them is left.
+def lost_pointers(site: Site, archive: Archive, snapshot: LocalSnapshot, recorded: Manifest | None) -> list[Finding]:
+    """What this disk's own record has and the snapshot has no more: all of its references, or its publisher's list.
 
-    Who removes some of several has a reason. One that means another snapshot by now, here or in the archive, was not
-    lost; nor was one in whose place there is a directory of others.
+    Who removes one of several references has a reason. One that means another commit by now, here or in the archive,
+    was not lost; nor was one in whose place there is a directory of others.
+
+    Args:
+        site: the cache.
+        archive: asked what references mean, where none of them is left.
+        snapshot: as it is now.
+        recorded: the last good manifest on this disk; None where there is none.
 
     Raises:
-        Failure: the archive cannot be asked, or a reference cannot be looked at.
+        Failure: the archive cannot be asked, or a pointer cannot be looked at.
         Stopped: somebody asked to stop.
     """
-    key = snapshot.key
-    recorded = None if snapshot.names != (key.revision,) else site.shelf.load(key)
     if recorded is None:
         return []
-    names = {(item.layout, item.repo, item.name): item.manifest_id for item in archive.snapshots()}
+    return [*_lost_references(site, archive, snapshot, recorded), *_lost_list(site, snapshot, recorded)]
 
-    def is_ours(entry: PointerEntry) -> bool:
-        _, found, name = entry.path.partition("/refs/")
-        return bool(found) and names.get((key.layout, key.repo, name), recorded.id) == recorded.id
 
-    references = tuple(filter(is_ours, recorded.pointers))
-    if not references:
-        return []
-    actions = site.examiner(replace_dead_links=False).examine(replace(recorded, entries=references), Depth.QUICK)
-    gone = [action for action in actions.changes() if isinstance(action, Link)]
-    return [
-        Finding(action.problem, action.entry.path, f"{action.reason}; no other one is left; {if_wanted(key.repo)}")
-        for action in gone
-        if not isinstance(site.disk.look(action.entry.path), Other)
-    ]
+def _lost_references(site: Site, archive: Archive, snapshot: LocalSnapshot, recorded: Manifest) -> Iterator[Finding]:
+    references = tuple(pointer for pointer in recorded.pointers if _name_of(pointer))
+    if not references or snapshot.names != (snapshot.key.revision,):
+        return
+    only_these = replace(recorded, entries=references)
+    actions = list(site.examiner(replace_dead_links=False).examine(only_these, Depth.QUICK))
+    if any(isinstance(action, Keep) or _holds_others(site, action) for action in actions):
+        return
+    for action in actions:
+        if not _means_another(archive, recorded, _name_of(action.entry)) and not isinstance(action, Keep):
+            detail = f"{action.reason}; no other one is left; {if_wanted(snapshot.key)}"
+            yield Finding(action.problem, action.entry.path, detail)
+
+
+def _name_of(entry: object) -> str:
+    """The branch or tag whose reference an entry is; empty where it is something else."""
+    return entry.path.partition("/refs/")[2] if isinstance(entry, PointerEntry) else ""
+
+
+def _holds_others(site: Site, action: Action) -> bool:
+    """Whether a directory of other references lies in a reference's place: `fix` became `fix/1`."""
+    try:
+        return bool(os.listdir(f"{site.disk.root}/{action.entry.path}"))
+    except OSError:
+        return False
+
+
+def _means_another(archive: Archive, recorded: Manifest, name: str) -> bool:
+    key = recorded.key
+    for stored in archive.snapshots():
+        if (stored.layout, stored.repo, stored.name) == (key.layout, key.repo, name):
+            return stored.manifest_id != recorded.id and archive.manifest(stored.manifest_id).key != key
+    return False
+
+
+def _lost_list(site: Site, snapshot: LocalSnapshot, recorded: Manifest) -> Iterator[Finding]:
+    before = next((pointer for pointer in recorded.pointers if "/trees/" in pointer.path), None)
+    now = next((pointer.text for pointer in snapshot.pointers if "/trees/" in pointer.path), "")
+    if before is not None and not is_list(now.encode()):
+        is_there = not isinstance(site.disk.look(before.path), Absent)
+        problem = problems.POINTER_DAMAGED if is_there else problems.POINTER_MISSING
+        what = "it cannot be understood any more" if is_there else "missing"
+        yield Finding(problem, before.path, f"{what}; {if_wanted(snapshot.key)}")
