@@ -257,6 +257,21 @@ def test_every_name_that_the_archive_has_of_a_commit_comes_back(bench: Bench, ar
     assert len(set(newest(archive).values())) == 1
 
 
+def test_a_name_that_became_a_directory_of_others_stays_one(bench: Bench, archive: ObjectArchive) -> None:
+    base = hf_snapshot(bench.root, FILES, refs=("main", "fix"))
+    back_up(bench, archive)
+    (base / "refs/fix").unlink()
+    hf_snapshot(bench.root, {**FILES, "README.md": b"newer"}, commit=OTHER, refs=("fix/1",))
+    bench.clock.move(60)
+    assert back_up(bench, archive).exit_code == 0
+    before = listing(bench.root)
+    shutil.rmtree(bench.root)
+    shutil.rmtree(bench.shelf.directory)
+    bench.root.mkdir()
+    assert restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], ALL).exit_code == 0
+    assert listing(bench.root) == before
+
+
 def test_an_archive_that_lags_behind_does_not_make_a_loss_the_last_good_state(
     bench: Bench, archive: ObjectArchive
 ) -> None:

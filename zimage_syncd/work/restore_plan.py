@@ -163,15 +163,19 @@ def _check_mode(source: SnapshotSource, mode: LinkMode) -> None:
 def _without_stale(
     manifest: Manifest, actions: Iterable[Action], newest: Mapping[SnapshotKey, str]
 ) -> Iterator[Action]:
-    """No branch or tag is made that means another snapshot by now, as far as the stores know."""
+    """No branch or tag is made that means another snapshot by now, or is a directory of others, as the stores say."""
+    key = manifest.key
+    names = [other.revision for other in newest if (other.layout, other.repo) == (key.layout, key.repo)]
 
     def one(action: Action) -> Action:
         _, found, name = action.entry.path.partition("/refs/")
         if not found or not isinstance(action, Link) or not isinstance(action.entry, PointerEntry):
             return action
-        if newest.get(replace(manifest.key, revision=name), manifest.id) in {manifest.id, ""}:
-            return action
-        return Keep(action.entry, "this name means another snapshot by now")
+        if newest.get(replace(key, revision=name), manifest.id) not in {manifest.id, ""}:
+            return Keep(action.entry, "this name means another snapshot by now")
+        if any(other.startswith(f"{name}/") for other in names):
+            return Keep(action.entry, "this name is a directory of others by now")
+        return action
 
     return map(one, actions)
 
