@@ -49,7 +49,8 @@ def _lost_references(site: Site, archive: Archive, snapshot: LocalSnapshot, reco
         return
     for action in actions:
         if not _means_another(archive, recorded, _name_of(action.entry)) and not isinstance(action, Keep):
-            detail = f"{action.reason}; no other one is left; {if_wanted(snapshot.key)}"
+            why = "" if action.problem is problems.POINTER_MISSING else f"{action.reason}; "
+            detail = f"{why}no reference to the snapshot is left; {if_wanted(snapshot.key)}"
             yield Finding(action.problem, action.entry.path, detail)
 
 
@@ -80,5 +81,5 @@ def _lost_list(site: Site, snapshot: LocalSnapshot, recorded: Manifest) -> Itera
     if before is not None and not is_list(now.encode()):
         is_there = not isinstance(site.disk.look(before.path), Absent)
         problem = problems.POINTER_DAMAGED if is_there else problems.POINTER_MISSING
-        what = "it cannot be understood any more" if is_there else "missing"
+        what = "it cannot be understood any more" if is_there else "its publisher's list is gone"
         yield Finding(problem, before.path, f"{what}; {if_wanted(snapshot.key)}")
