@@ -83,7 +83,7 @@ class CacheServices:
 
         Args:
             selection: which snapshots.
-            accept_changed: a changed mutable revision is wanted.
+            accept_changed: that a mutable revision changed, or that something is gone, is wanted.
             settled: nobody writes to the cache: what is not complete will not become so.
         """
         if not self.config.backup.to:

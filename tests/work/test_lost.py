@@ -181,30 +181,81 @@ def test_a_reference_that_means_another_commit_now_is_no_loss(bench: Bench, arch
 
 
 def test_a_reference_that_means_another_commit_in_the_archive_is_no_loss(bench: Bench, archive: ObjectArchive) -> None:
-    """An old commit is restored by itself; its branch means a newer one by now, and that one stays the newest."""
-    base = hf_snapshot(bench.root, FILES)
+    """A tag is restored whose record has a branch, too; the branch means a newer commit by now."""
+    base = hf_snapshot(bench.root, FILES, refs=("main", "v1.0"))
     back_up(bench, archive)
-    hf_snapshot(bench.root, {**FILES, "README.md": b"newer"}, commit=OTHER)
+    other = Bench(bench.directory / "other", bench.clock)
+    hf_snapshot(other.root, {**FILES, "README.md": b"newer"}, commit=OTHER)
     bench.clock.move(60)
-    back_up(bench, archive)
+    back_up(other, archive)
     stored = newest(archive)
     shutil.rmtree(bench.root)
-    shutil.rmtree(bench.shelf.directory)
     bench.root.mkdir()
-    restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], Selection(REPO, COMMIT))
-    assert not (base / "refs").exists()
+    restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], Selection(REPO, "v1.0"))
+    assert os.listdir(base / "refs") == ["v1.0"]
+    (base / "refs/v1.0").unlink()
+    assert told(back_up(bench, archive)) == {(problems.POINTER_MISSING, "refs/v1.0")}
+    (base / "refs/v1.0").write_text(COMMIT)
     assert back_up(bench, archive).exit_code == 0
     assert newest(archive)["main"] == stored["main"]
+
+
+@pytest.mark.parametrize("marker", ["refs/data/trees/x", f".no_exist/{COMMIT}/sub/trees/x.json"])
+def test_what_looks_like_a_list_is_none(bench: Bench, archive: ObjectArchive, marker: str) -> None:
+    base = hf_snapshot(bench.root, FILES)
+    (base / marker).parent.mkdir(parents=True, exist_ok=True)
+    (base / marker).write_text(COMMIT if marker.startswith("refs") else "")
+    back_up(bench, archive)
+    (base / f".no_exist/{COMMIT}").mkdir(parents=True, exist_ok=True)
+    (base / f".no_exist/{COMMIT}/another").touch()
+    assert back_up(bench, archive).exit_code == 0
+
+
+def test_a_marker_that_looks_like_a_reference_silences_nothing(bench: Bench, archive: ObjectArchive) -> None:
+    base = hf_snapshot(bench.root, FILES)
+    (base / f".no_exist/{COMMIT}/sub/refs").mkdir(parents=True)
+    (base / f".no_exist/{COMMIT}/sub/refs/x").touch()
+    back_up(bench, archive)
+    shutil.rmtree(base / "refs")
+    (base / "refs/other").mkdir(parents=True)
+    (base / "refs/other/.DS_Store").touch()
+    assert told(back_up(bench, archive)) == {(problems.POINTER_MISSING, "refs/main")}
+
+
+def test_a_damaged_list_is_never_accepted(bench: Bench, archive: ObjectArchive) -> None:
+    base = hf_snapshot(bench.root, FILES)
+    back_up(bench, archive)
+    (base / f"trees/{COMMIT}.json").write_bytes(b"[]")
+    (finding,) = back_up(bench, archive, accept_changed=True).findings
+    assert finding.problem is problems.POINTER_DAMAGED
+    assert "--accept-changed" not in finding.detail
+
+
+def test_an_archive_that_has_nothing_does_not_let_a_part_into_the_one_that_has_more(
+    bench: Bench, archive: ObjectArchive
+) -> None:
+    hf_snapshot(bench.root, FILES)
+    back_up(bench, archive)
+    stored = newest(archive)
+    other = Bench(bench.directory / "other", bench.clock)
+    place = bench.directory / "second"
+    place.mkdir()
+    second = ObjectArchive("second", DirectoryStore(str(place), "o"), bench.clock, "o", bench.site().owns, "host")
+    hf_snapshot(other.root, {name: data for name, data in FILES.items() if name != "README.md"}, trees=False)
+    report = backup(other.site(), [second, archive], ALL, accept_changed=False)
+    assert [result.action for result in report.snapshots] == ["backed up", "refused"]
+    assert newest(archive) == stored
 
 
 def test_what_only_another_cache_had_is_no_loss(bench: Bench, archive: ObjectArchive) -> None:
     base = hf_snapshot(bench.root, FILES, refs=("main", "v1.0"))
     back_up(bench, archive)
+    stored = newest(archive)
     shutil.rmtree(bench.shelf.directory)  # as the first time on a disk of its own
     shutil.rmtree(base / "refs")
     (base / f"trees/{COMMIT}.json").unlink()
     assert back_up(bench, archive).exit_code == 0
-    assert {"main", "v1.0"} <= set(newest(archive))
+    assert {name: newest(archive)[name] for name in stored} == stored
 
 
 @pytest.mark.parametrize("copied", [False, True])
@@ -234,42 +285,6 @@ def test_a_repository_that_cannot_be_looked_at_stops_no_other(bench: Bench, arch
     (base / "snapshots" / COMMIT / "vae").write_text("")
     report = back_up(bench, archive)
     assert [result.action for result in report.snapshots] == ["refused", "backed up"]
-
-
-def test_every_name_that_the_archive_has_of_a_commit_comes_back(bench: Bench, archive: ObjectArchive) -> None:
-    """Somebody removed one of two; the archive has it still, with an older record of the same commit."""
-    base = hf_snapshot(bench.root, FILES, refs=("main", "v1.0"))
-    back_up(bench, archive)
-    before = listing(bench.root)
-    (base / "refs/main").unlink()
-    bench.clock.move(60)
-    assert [result.detail for result in back_up(bench, archive).snapshots] == ["to bucket as v1.0"]
-    shutil.rmtree(bench.root)
-    shutil.rmtree(bench.shelf.directory)
-    bench.root.mkdir()
-    sources = [RestoreSource(archive, LinkMode.AUTO)]
-    report = restore(bench.site(), sources, ALL)
-    assert (report.exit_code, [result.action for result in report.snapshots]) == (0, ["restored", "restored"])
-    assert listing(bench.root) == before
-    assert verify(bench.site(), [archive], ALL, deep=False, repair=True).exit_code == 0
-    assert [result.action for result in restore(bench.site(), sources, ALL).snapshots] == ["unchanged"]
-    assert back_up(bench, archive).exit_code == 0
-    assert len(set(newest(archive).values())) == 1
-
-
-def test_a_name_that_became_a_directory_of_others_stays_one(bench: Bench, archive: ObjectArchive) -> None:
-    base = hf_snapshot(bench.root, FILES, refs=("main", "fix"))
-    back_up(bench, archive)
-    (base / "refs/fix").unlink()
-    hf_snapshot(bench.root, {**FILES, "README.md": b"newer"}, commit=OTHER, refs=("fix/1",))
-    bench.clock.move(60)
-    assert back_up(bench, archive).exit_code == 0
-    before = listing(bench.root)
-    shutil.rmtree(bench.root)
-    shutil.rmtree(bench.shelf.directory)
-    bench.root.mkdir()
-    assert restore(bench.site(), [RestoreSource(archive, LinkMode.AUTO)], ALL).exit_code == 0
-    assert listing(bench.root) == before
 
 
 def test_an_archive_that_lags_behind_does_not_make_a_loss_the_last_good_state(

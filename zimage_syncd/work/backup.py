@@ -6,10 +6,13 @@ and read again to be sent. What the ledger knows unchanged is not read at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from zimage_syncd.decide.accept import refusals_of_change, refusals_of_state
+from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
 from zimage_syncd.model.manifest import Manifest, Proof
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
@@ -126,10 +129,11 @@ def _snapshot(
         findings.extend(refusals)
         return [_refused(snapshot, refusals)]
     results = []
+    own = functools.cache(partial(site.shelf.load, snapshot.key))  # as it was before any archive had the snapshot
     for archive in archives:
         sent = Sent()
         try:
-            result = _to_archive(site, archive, snapshot, sent, accept_changed=accept_changed)
+            result = _to_archive(site, archive, snapshot, sent, own, accept_changed=accept_changed)
         except Stopped:
             raise
         except Failure as failure:
@@ -158,15 +162,20 @@ def _refused(snapshot: LocalSnapshot, refusals: Sequence[Finding], action: str =
 
 
 def _to_archive(
-    site: Site, archive: Archive, snapshot: LocalSnapshot, sent: Sent, *, accept_changed: bool
+    site: Site,
+    archive: Archive,
+    snapshot: LocalSnapshot,
+    sent: Sent,
+    own: Callable[[], Manifest | None],
+    *,
+    accept_changed: bool,
 ) -> SnapshotResult:
     site.monitor.begin(f"back up {snapshot.key} to {archive.name}", snapshot.size_bytes)
     try:
         known = known_manifest(site, snapshot)
         if known is not None and archive.holds(known, snapshot.names):
             if not site.shelf.renew(known):
-                recorded = site.shelf.load(snapshot.key)
-                sent.findings.extend(_refusals(site, archive, snapshot, known, recorded, accept_changed=accept_changed))
+                sent.findings.extend(_refusals(site, archive, snapshot, known, own(), accept_changed=accept_changed))
                 if sent.findings:
                     return _refused(snapshot, sent.findings)
                 site.shelf.save(known)
@@ -176,9 +185,8 @@ def _to_archive(
             if sent.findings:
                 return _refused(snapshot, sent.findings)
             manifest = record(snapshot, lambda number, _file: digests.get(number))
-            recorded = site.shelf.load(snapshot.key)
-            sent.findings.extend(_refusals(site, archive, snapshot, manifest, recorded, accept_changed=accept_changed))
-            if recorded is None:
+            sent.findings.extend(_refusals(site, archive, snapshot, manifest, own(), accept_changed=accept_changed))
+            if own() is None:
                 theirs = stored([archive], snapshot.key)
                 sent.findings.extend(refusals_of_change(manifest, theirs, accept_changed=accept_changed, is_own=False))
             if sent.findings:
@@ -197,9 +205,17 @@ def _refusals(
     *,
     accept_changed: bool,
 ) -> list[Finding]:
-    """What a snapshot had by this disk's own record and has not any more, or not so."""
+    """What a snapshot had by this disk's own record and has not any more, or not so.
+
+    That something is gone can be accepted; a list that is damaged would be recorded as it is.
+    """
     changed = refusals_of_change(manifest, recorded, accept_changed=accept_changed)
-    return changed if accept_changed else [*changed, *lost_pointers(site, archive, snapshot, recorded)]
+    lost = lost_pointers(site, archive, snapshot, recorded)
+    if accept_changed:
+        lost = [
+            finding for finding in lost if finding.problem is problems.POINTER_DAMAGED and "/trees/" in finding.subject
+        ]
+    return [*changed, *lost]
 
 
 def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: Sent) -> SnapshotResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from zimage_syncd.model import problems
@@ -121,7 +121,9 @@ class _Choosing:
             if manifest is not None:
                 self._seen.add(place)
                 self._newest[place] = manifest.id
-                self.chosen.setdefault(manifest.id, Chosen(manifest, source, candidate.created_at))
+                earlier = self.chosen.setdefault(manifest.id, Chosen(manifest, source, candidate.created_at))
+                if earlier.created_at < candidate.created_at:
+                    self.chosen[manifest.id] = replace(earlier, created_at=candidate.created_at)
 
     def lacks(self) -> bool:
         """Whether something that is meant may still be missing."""

@@ -19,14 +19,23 @@ def stored(sources: Sequence[SnapshotSource], key: SnapshotKey) -> Manifest | No
     """
     for source in sources:
         try:
-            for item in source.snapshots():
-                if (item.layout, item.repo) != (key.layout, key.repo) or not item.manifest_id:
-                    continue
-                manifest = source.manifest(item.manifest_id)
-                if manifest.key == key:
-                    return manifest
+            items = [item for item in source.snapshots() if (item.layout, item.repo) == (key.layout, key.repo)]
         except Stopped:
             raise
         except Failure:
             continue  # another store may answer; none at all is as if there were no record
+        for item in items:
+            manifest = _manifest(source, item.manifest_id) if item.manifest_id else None
+            if manifest is not None and manifest.key == key:
+                return manifest
     return None
+
+
+def _manifest(source: SnapshotSource, manifest_id: str) -> Manifest | None:
+    """One that cannot be read says nothing about those under other names."""
+    try:
+        return source.manifest(manifest_id)
+    except Stopped:
+        raise
+    except Failure:
+        return None

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from zimage_syncd.decide.accept import if_wanted
 from zimage_syncd.decide.damage import is_list
 from zimage_syncd.model import problems
-from zimage_syncd.model.manifest import Manifest, PointerEntry
-from zimage_syncd.model.plan import Action, Keep
+from zimage_syncd.model.failures import Failure, Stopped
+from zimage_syncd.model.manifest import Manifest
+from zimage_syncd.model.plan import Keep
 from zimage_syncd.model.report import Finding
 from zimage_syncd.model.snapshot import LocalSnapshot
 from zimage_syncd.ports import Absent, Archive
 from zimage_syncd.work.look import Depth
 from zimage_syncd.work.site import Site
+
+_REPOSITORY = r"(?:hub/)?(?:models|datasets|spaces)--[^/]+"
+_REFERENCE = re.compile(rf"{_REPOSITORY}/refs/(.+)", re.DOTALL)
+_COMMIT = re.compile(rb"\s*[0-9a-f]{40}\s*")
 
 
 def lost_pointers(site: Site, archive: Archive, snapshot: LocalSnapshot, recorded: Manifest | None) -> list[Finding]:
@@ -31,7 +38,7 @@ def lost_pointers(site: Site, archive: Archive, snapshot: LocalSnapshot, recorde
         recorded: the last good manifest on this disk; None where there is none.
 
     Raises:
-        Failure: the archive cannot be asked, or a pointer cannot be looked at.
+        Failure: the archive cannot be asked, or the list cannot be looked at.
         Stopped: somebody asked to stop.
     """
     if recorded is None:
@@ -40,46 +47,64 @@ def lost_pointers(site: Site, archive: Archive, snapshot: LocalSnapshot, recorde
 
 
 def _lost_references(site: Site, archive: Archive, snapshot: LocalSnapshot, recorded: Manifest) -> Iterator[Finding]:
-    references = tuple(pointer for pointer in recorded.pointers if _name_of(pointer))
-    if not references or snapshot.names != (snapshot.key.revision,):
+    names = {pointer.path: _name_of(pointer.path) for pointer in recorded.pointers if _name_of(pointer.path)}
+    if not names or snapshot.names != (snapshot.key.revision,):
         return
-    only_these = replace(recorded, entries=references)
-    actions = list(site.examiner(replace_dead_links=False).examine(only_these, Depth.QUICK))
-    if any(isinstance(action, Keep) or _holds_others(site, action) for action in actions):
-        return
-    for action in actions:
-        if not _means_another(archive, recorded, _name_of(action.entry)) and not isinstance(action, Keep):
-            why = "" if action.problem is problems.POINTER_MISSING else f"{action.reason}; "
-            detail = f"{why}no reference to the snapshot is left; {if_wanted(snapshot.key)}"
-            yield Finding(action.problem, action.entry.path, detail)
+    references = replace(recorded, entries=tuple(pointer for pointer in recorded.pointers if pointer.path in names))
+    actions = site.examiner(replace_dead_links=False).examine(references, Depth.QUICK)
+    gone = [action for action in actions if not isinstance(action, Keep)]
+    if len(gone) < len(names):
+        return  # one of them means another commit now
+    stored = {
+        item.name: item.manifest_id
+        for item in archive.snapshots()
+        if (item.layout, item.repo) == (recorded.key.layout, recorded.key.repo)
+    }
+    for action in gone:
+        path = action.entry.path
+        if _holds_others(f"{site.disk.root}/{path}") or _means_another(archive, recorded, stored.get(names[path], "")):
+            continue
+        why = "" if action.problem is problems.POINTER_MISSING else f"{action.reason}; "
+        detail = f"{why}no reference to the snapshot is left; {if_wanted(snapshot.key)}"
+        yield Finding(action.problem, path, detail)
 
 
-def _name_of(entry: object) -> str:
-    """The branch or tag whose reference an entry is; empty where it is something else."""
-    return entry.path.partition("/refs/")[2] if isinstance(entry, PointerEntry) else ""
+def _name_of(path: str) -> str:
+    """The branch or tag whose reference lies at a path; empty where something else does."""
+    found = _REFERENCE.fullmatch(path)
+    return "" if found is None else found[1]
 
 
-def _holds_others(site: Site, action: Action) -> bool:
+def _holds_others(place: str) -> bool:
     """Whether a directory of other references lies in a reference's place: `fix` became `fix/1`."""
-    try:
-        return bool(os.listdir(f"{site.disk.root}/{action.entry.path}"))
-    except OSError:
-        return False
-
-
-def _means_another(archive: Archive, recorded: Manifest, name: str) -> bool:
-    key = recorded.key
-    for stored in archive.snapshots():
-        if (stored.layout, stored.repo, stored.name) == (key.layout, key.repo, name):
-            return stored.manifest_id != recorded.id and archive.manifest(stored.manifest_id).key != key
+    for directory, _, names in os.walk(place):
+        for name in names:
+            with contextlib.suppress(OSError), open(f"{directory}/{name}", "rb") as file:
+                if _COMMIT.fullmatch(file.read(64)):
+                    return True
     return False
 
 
+def _means_another(archive: Archive, recorded: Manifest, manifest_id: str) -> bool:
+    """Whether a name means another commit in the archive; the same one may have another record, by another cache."""
+    if manifest_id in {"", recorded.id}:
+        return False
+    try:
+        return archive.manifest(manifest_id).key != recorded.key
+    except Stopped:
+        raise
+    except Failure:
+        return True  # nobody knows what it was, and a backup shall not fail for it
+
+
 def _lost_list(site: Site, snapshot: LocalSnapshot, recorded: Manifest) -> Iterator[Finding]:
-    before = next((pointer for pointer in recorded.pointers if "/trees/" in pointer.path), None)
-    now = next((pointer.text for pointer in snapshot.pointers if "/trees/" in pointer.path), "")
-    if before is not None and not is_list(now.encode()):
-        is_there = not isinstance(site.disk.look(before.path), Absent)
-        problem = problems.POINTER_DAMAGED if is_there else problems.POINTER_MISSING
-        what = "it cannot be understood any more" if is_there else "its publisher's list is gone"
-        yield Finding(problem, before.path, f"{what}; {if_wanted(snapshot.key)}")
+    place = re.compile(rf"{_REPOSITORY}/trees/{re.escape(snapshot.key.revision)}\.json")
+    before = next((pointer for pointer in recorded.pointers if place.fullmatch(pointer.path)), None)
+    now = next((pointer.text for pointer in snapshot.pointers if place.fullmatch(pointer.path)), "")
+    if before is None or not is_list(before.text.encode()) or is_list(now.encode()):
+        return
+    if isinstance(site.disk.look(before.path), Absent):
+        detail = f"its publisher's list is gone; {if_wanted(snapshot.key)}"
+        yield Finding(problems.POINTER_MISSING, before.path, detail)
+    else:
+        yield Finding(problems.POINTER_DAMAGED, before.path, "its publisher's list cannot be understood any more")

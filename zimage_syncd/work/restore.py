@@ -10,7 +10,6 @@ from zimage_syncd.model.path import RelPath
 from zimage_syncd.model.plan import Action, Actions, Fetch, Keep, Link, Refuse, Repair, SetMode, SnapshotPlan
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult, SourceUse
 from zimage_syncd.model.selection import Selection
-from zimage_syncd.model.snapshot import SnapshotKey
 from zimage_syncd.work.apply import Applied
 from zimage_syncd.work.carry import fetch_references
 from zimage_syncd.work.kept_back import kept_back
@@ -29,8 +28,6 @@ class _SoFar:
     """All that was found."""
     failed: dict[str, Finding] = field(default_factory=dict)
     """Why entries were not brought back, by path."""
-    begun: set[SnapshotKey] = field(default_factory=set)
-    """Of which the newest record was worked on."""
     brought: list[FileEntry] = field(default_factory=list)
     """Files that were: their chunks are at hand."""
 
@@ -106,12 +103,9 @@ def _restore_one(
     done = site.applier().apply(plan, chunk_sources, awaited, so_far.brought, more_to_come=bool(later))
     site.monitor.finish()
     so_far.add(manifest, done)
-    is_newest = manifest.key not in so_far.begun
-    so_far.begun.add(manifest.key)
     if done.failed:
         return _result(plan, done)
-    if is_newest:
-        site.shelf.save(manifest)
+    site.shelf.save(manifest)
     # Where everything is there already, so is the data disk, with the references that it ever had.
     came = "" if plan.is_empty else fetch_references(site, stores, manifest)
     result = _result(plan, done)

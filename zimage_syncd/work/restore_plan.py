@@ -81,8 +81,7 @@ def plan_restore(
     site.monitor.finish()
     planned: dict[str, str] = {}
     foreseen = Foreseen(site.disk, site.shelf, site.cancel.check)
-    snapshots: list[SnapshotPlan] = []
-    needed, is_again = 0, False
+    snapshots, needed = [], 0
     newest_first = _newest_first(site, choice.chosen)
     held = _held(site, newest_first, choice.newest) if selection == Selection() else {}
     newest_first = [chosen for chosen in newest_first if chosen.manifest.key not in held]
@@ -90,12 +89,9 @@ def plan_restore(
         snapshot = _planned(site, sources, chosen)
         actions: Iterable[Action] = snapshot.actions
         if len(newest_first) > 1:
-            is_again = any(snapshot.manifest.key == earlier.manifest.key for earlier in snapshots)
-            actions = map(_only_reference, actions) if is_again else _without_repeats(actions, planned)
+            actions = _without_repeats(actions, planned)
         actions = _without_stale(snapshot.manifest, actions, choice.newest)
         snapshot = replace(snapshot, actions=Actions(snapshot.manifest.entries, actions))
-        if is_again and snapshot.is_empty:
-            continue
         shares = _shares_extents(site, snapshot, sources)
         needed += needed_bytes(site, snapshot.actions.changes(), linked=snapshot.links_payload or shares)
         snapshots.append(foreseen.counted(snapshot, shares=shares))
@@ -123,17 +119,15 @@ def _planned(site: Site, sources: Sequence[RestoreSource], chosen: Chosen) -> Sn
 def _newest_first(site: Site, chosen: Sequence[Chosen]) -> list[Chosen]:
     """The newest first, since a pointer that is there is not moved: an older commit may have had the same branch.
 
-    Without those whose directory a newer revision takes: ModelScope's old layouts have one for all revisions. Of one
-    revision there may be several records, under several names.
+    Without those whose directory a newer one takes: ModelScope's old layouts have one for all revisions.
     """
-    newest: dict[RelPath, SnapshotKey] = {}
-    ordered = sorted(chosen, key=lambda item: item.created_at, reverse=True)
-    places = [site.layout_of(item.manifest.key).directory(item.manifest) for item in ordered]
-    return [
-        item
-        for place, item in zip(places, ordered, strict=True)
-        if newest.setdefault(place, item.manifest.key) == item.manifest.key
-    ]
+    newest: dict[RelPath, Chosen] = {}
+    for item in chosen:
+        place = site.layout_of(item.manifest.key).directory(item.manifest)
+        known = newest.get(place)
+        if known is None or item.created_at > known.created_at:
+            newest[place] = item
+    return sorted(newest.values(), key=lambda item: item.created_at, reverse=True)
 
 
 def _held(site: Site, chosen: Sequence[Chosen], newest: Mapping[SnapshotKey, str]) -> dict[SnapshotKey, str]:
@@ -163,28 +157,17 @@ def _check_mode(source: SnapshotSource, mode: LinkMode) -> None:
 def _without_stale(
     manifest: Manifest, actions: Iterable[Action], newest: Mapping[SnapshotKey, str]
 ) -> Iterator[Action]:
-    """No branch or tag is made that means another snapshot by now, or is a directory of others, as the stores say."""
-    key = manifest.key
-    names = [other.revision for other in newest if (other.layout, other.repo) == (key.layout, key.repo)]
+    """No branch or tag is made that means another snapshot by now, as far as the stores know."""
 
     def one(action: Action) -> Action:
         _, found, name = action.entry.path.partition("/refs/")
         if not found or not isinstance(action, Link) or not isinstance(action.entry, PointerEntry):
             return action
-        if newest.get(replace(key, revision=name), manifest.id) not in {manifest.id, ""}:
-            return Keep(action.entry, "this name means another snapshot by now")
-        if any(other.startswith(f"{name}/") for other in names):
-            return Keep(action.entry, "this name is a directory of others by now")
-        return action
+        if newest.get(replace(manifest.key, revision=name), manifest.id) in {manifest.id, ""}:
+            return action
+        return Keep(action.entry, "this name means another snapshot by now")
 
     return map(one, actions)
-
-
-def _only_reference(action: Action) -> Action:
-    """Of an older record of a snapshot its branches and tags are wanted: the newest one has everything else."""
-    if isinstance(action.entry, PointerEntry) and "/refs/" in action.entry.path:
-        return action
-    return Keep(action.entry, "as the newest record of this snapshot says")
 
 
 def _without_repeats(actions: Iterable[Action], planned: dict[str, str]) -> Iterator[Action]:
