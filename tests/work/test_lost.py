@@ -29,12 +29,24 @@ from zimage_syncd.work.verify import verify
 
 ALL = Selection()
 FILES = {**pipeline_files(), "README.md": b"what it is"}
+PART = {name: data for name, data in FILES.items() if name != "README.md"}
 OTHER = "f" * 40
 REPO = RepoId(RepoType.MODEL, "org/name")
 
 
 def back_up(bench: Bench, archive: ObjectArchive, *, accept_changed: bool = False) -> Report:
     return backup(bench.site(), [archive], ALL, accept_changed=accept_changed)
+
+
+def other_cache(bench: Bench) -> Bench:
+    """Of somebody who backs up to the same archive."""
+    return Bench(bench.directory / "other", bench.clock)
+
+
+def second_archive(bench: Bench) -> ObjectArchive:
+    place = bench.directory / "second"
+    place.mkdir()
+    return ObjectArchive("second", DirectoryStore(str(place), "o"), bench.clock, "o", bench.site().owns, "host")
 
 
 def newest(archive: ObjectArchive) -> dict[str, str]:
@@ -184,7 +196,7 @@ def test_a_reference_that_means_another_commit_in_the_archive_is_no_loss(bench: 
     """A tag is restored whose record has a branch, too; the branch means a newer commit by now."""
     base = hf_snapshot(bench.root, FILES, refs=("main", "v1.0"))
     back_up(bench, archive)
-    other = Bench(bench.directory / "other", bench.clock)
+    other = other_cache(bench)
     hf_snapshot(other.root, {**FILES, "README.md": b"newer"}, commit=OTHER)
     bench.clock.move(60)
     back_up(other, archive)
@@ -237,11 +249,9 @@ def test_an_archive_that_has_nothing_does_not_let_a_part_into_the_one_that_has_m
     hf_snapshot(bench.root, FILES)
     back_up(bench, archive)
     stored = newest(archive)
-    other = Bench(bench.directory / "other", bench.clock)
-    place = bench.directory / "second"
-    place.mkdir()
-    second = ObjectArchive("second", DirectoryStore(str(place), "o"), bench.clock, "o", bench.site().owns, "host")
-    hf_snapshot(other.root, {name: data for name, data in FILES.items() if name != "README.md"}, trees=False)
+    other = other_cache(bench)
+    second = second_archive(bench)
+    hf_snapshot(other.root, PART, trees=False)
     report = backup(other.site(), [second, archive], ALL, accept_changed=False)
     assert [result.action for result in report.snapshots] == ["backed up", "refused"]
     assert newest(archive) == stored
@@ -290,9 +300,7 @@ def test_a_repository_that_cannot_be_looked_at_stops_no_other(bench: Bench, arch
 def test_an_archive_that_lags_behind_does_not_make_a_loss_the_last_good_state(
     bench: Bench, archive: ObjectArchive
 ) -> None:
-    place = bench.directory / "second"
-    place.mkdir()
-    second = ObjectArchive("second", DirectoryStore(str(place), "o"), bench.clock, "o", bench.site().owns, "host")
+    second = second_archive(bench)
     base = hf_snapshot(bench.root, FILES)
     backup(bench.site(), [archive, second], ALL, accept_changed=False)
     extra = base / "snapshots" / COMMIT / "extra.txt"
@@ -310,7 +318,7 @@ def test_an_archives_record_of_the_same_commit_is_no_other_meaning(bench: Bench,
     """Another cache backed the commit up with a marker of its own."""
     base = hf_snapshot(bench.root, FILES)
     back_up(bench, archive)
-    other = Bench(bench.directory / "other", bench.clock)
+    other = other_cache(bench)
     theirs = hf_snapshot(other.root, FILES)
     (theirs / f".no_exist/{COMMIT}").mkdir(parents=True, exist_ok=True)
     (theirs / f".no_exist/{COMMIT}/adapter_config.json").touch()
@@ -326,8 +334,8 @@ def test_a_part_of_what_an_archive_has_from_somebody_else_does_not_take_its_plac
     hf_snapshot(bench.root, FILES)
     back_up(bench, archive)
     stored = newest(archive)
-    other = Bench(bench.directory / "other", bench.clock)
-    hf_snapshot(other.root, {name: data for name, data in FILES.items() if name != "README.md"}, trees=False)
+    other = other_cache(bench)
+    hf_snapshot(other.root, PART, trees=False)
     for accept_changed in (False, True):
         (finding,) = back_up(other, archive, accept_changed=accept_changed).findings
         assert (finding.problem, finding.subject.endswith("README.md")) == (problems.FILE_MISSING, True)

@@ -21,7 +21,12 @@ def is_damaged_pointer(path: str, found: bytes, recorded: str) -> bool:
     if "/trees/" in path:
         return is_damaged_list(found, recorded)
     # A reference may name another commit by now, but nothing else than a commit.
-    return "/refs/" in path and bool(_COMMIT.fullmatch(recorded.encode())) and not _COMMIT.fullmatch(found)
+    return "/refs/" in path and is_commit(recorded.encode()) and not is_commit(found)
+
+
+def is_commit(text: bytes) -> bool:
+    """Whether a text may be a reference's, to which somebody may have added a line end."""
+    return _COMMIT.fullmatch(text) is not None
 
 
 def is_damaged_list(found: bytes, recorded: str) -> bool:

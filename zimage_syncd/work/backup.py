@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 
 from zimage_syncd.decide.accept import refusals_of_change, refusals_of_state
-from zimage_syncd.model import problems
 from zimage_syncd.model.failures import CacheEmpty, Failure, SnapshotMissing, Stopped
 from zimage_syncd.model.manifest import Manifest, Proof
 from zimage_syncd.model.report import Finding, Job, Report, SnapshotResult
@@ -205,17 +204,11 @@ def _refusals(
     *,
     accept_changed: bool,
 ) -> list[Finding]:
-    """What a snapshot had by this disk's own record and has not any more, or not so.
-
-    That something is gone can be accepted; a list that is damaged would be recorded as it is.
-    """
-    changed = refusals_of_change(manifest, recorded, accept_changed=accept_changed)
-    lost = lost_pointers(site, archive, snapshot, recorded)
-    if accept_changed:
-        lost = [
-            finding for finding in lost if finding.problem is problems.POINTER_DAMAGED and "/trees/" in finding.subject
-        ]
-    return [*changed, *lost]
+    """What a snapshot had by this disk's own record and has not any more, or not so."""
+    return [
+        *refusals_of_change(manifest, recorded, accept_changed=accept_changed),
+        *lost_pointers(site, archive, snapshot, recorded, accept_changed=accept_changed),
+    ]
 
 
 def _publish(site: Site, archive: Archive, snapshot: LocalSnapshot, manifest: Manifest, sent: Sent) -> SnapshotResult:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from zimage_syncd.decide.accept import if_wanted
-from zimage_syncd.decide.damage import is_list
+from zimage_syncd.decide.damage import is_commit, is_list
 from zimage_syncd.model import problems
 from zimage_syncd.model.failures import Failure, Stopped
 from zimage_syncd.model.manifest import Manifest
@@ -22,10 +22,11 @@ from zimage_syncd.work.site import Site
 
 _REPOSITORY = r"(?:hub/)?(?:models|datasets|spaces)--[^/]+"
 _REFERENCE = re.compile(rf"{_REPOSITORY}/refs/(.+)", re.DOTALL)
-_COMMIT = re.compile(rb"\s*[0-9a-f]{40}\s*")
 
 
-def lost_pointers(site: Site, archive: Archive, snapshot: LocalSnapshot, recorded: Manifest | None) -> list[Finding]:
+def lost_pointers(
+    site: Site, archive: Archive, snapshot: LocalSnapshot, recorded: Manifest | None, *, accept_changed: bool
+) -> list[Finding]:
     """What this disk's own record has and the snapshot has no more: all of its references, or its publisher's list.
 
     Who removes one of several references has a reason. One that means another commit by now, here or in the archive,
@@ -36,6 +37,8 @@ def lost_pointers(site: Site, archive: Archive, snapshot: LocalSnapshot, recorde
         archive: asked what references mean, where none of them is left.
         snapshot: as it is now.
         recorded: the last good manifest on this disk; None where there is none.
+        accept_changed: a person says that it is wanted that something is gone; a damaged list would be recorded as it
+            is, so that stays a finding.
 
     Raises:
         Failure: the archive cannot be asked, or the list cannot be looked at.
@@ -43,7 +46,10 @@ def lost_pointers(site: Site, archive: Archive, snapshot: LocalSnapshot, recorde
     """
     if recorded is None:
         return []
-    return [*_lost_references(site, archive, snapshot, recorded), *_lost_list(site, snapshot, recorded)]
+    of_list = _lost_list(site, snapshot, recorded)
+    if accept_changed:
+        return [finding for finding in of_list if finding.problem is problems.POINTER_DAMAGED]
+    return [*_lost_references(site, archive, snapshot, recorded), *of_list]
 
 
 def _lost_references(site: Site, archive: Archive, snapshot: LocalSnapshot, recorded: Manifest) -> Iterator[Finding]:
@@ -80,7 +86,7 @@ def _holds_others(place: str) -> bool:
     for directory, _, names in os.walk(place):
         for name in names:
             with contextlib.suppress(OSError), open(f"{directory}/{name}", "rb") as file:
-                if _COMMIT.fullmatch(file.read(64)):
+                if is_commit(file.read(64)):
                     return True
     return False
 
